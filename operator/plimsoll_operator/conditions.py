@@ -115,7 +115,7 @@ class Situation:
     `capacity_for_missing` says that GPUs for all the others are booked, `missing_because` what they wait for where they are not.
     `apply_problem` is what the API server says to the children, where it refuses them, `blocked` says which child is not there to be
     changed, `dispute` that somebody changes them, `pods_fail` why pods do not serve. `replicas` are those that are made; `beyond`
-    as many more are wanted and held by the FitPolicy, which says `beyond_because`. `starts` is what the engines' own logs say.
+    as many more are wanted than a cap of the FitPolicy allows, which says `beyond_because`. `starts` is what the engines' own logs say.
     `proposed_gpus` names the GPUs of a proposed plan that have room now, empty without one.
     """
 
@@ -139,14 +139,14 @@ class Situation:
     proposed_gpus: str = ""
 
     @property
-    def held(self) -> str:
-        """What is said to replicas that the policy holds; empty where there are none."""
+    def capped(self) -> str:
+        """What is said of replicas beyond a cap of the policy; empty where there are none."""
         if self.beyond_because is None:
             return ""
         return f"{self.beyond_because.message} {self.replicas} of {self.replicas + self.beyond} replicas are kept."
 
     @property
-    def held_reason(self) -> str:
+    def capped_reason(self) -> str:
         """The reason that goes with it."""
         return str(self.beyond_because.reason) if self.beyond_because is not None else ""
 
@@ -210,8 +210,8 @@ def _feasible(situation: Situation) -> _Draft:
     verdict = situation.verdict
     if isinstance(verdict, Invalid):
         return ("Feasible", "Unknown", Why.INVALID, verdict.message)
-    if situation.held and not situation.refused:
-        return ("Feasible", "False", situation.held_reason, situation.held)
+    if situation.capped and not situation.refused:
+        return ("Feasible", "False", situation.capped_reason, situation.capped)
     if isinstance(verdict, Reject):
         return ("Feasible", "False", verdict.reason, _beside_the_model(verdict.message, situation.model))
     if isinstance(verdict, Undecided):
@@ -240,8 +240,8 @@ def _capacity_available(situation: Situation) -> _Draft:
     kind = "CapacityAvailable"
     if situation.applied_generation is None:
         return (kind, "Unknown", Why.NO_PLAN, "no plan is applied")
-    if situation.replicas == 0 and situation.held:
-        return (kind, "False", situation.held_reason, see("Feasible"))
+    if situation.replicas == 0 and situation.capped:
+        return (kind, "False", situation.capped_reason, see("Feasible"))
     if situation.replicas == 0:
         return (kind, "True", Why.NONE_WANTED, "no replicas are wanted")
     missing = situation.replicas - situation.bound
@@ -293,7 +293,7 @@ def _available(situation: Situation) -> _Draft:
     child = situation.child
     available = child.available if child is not None else 0
     text = f"{_share(available, situation)} available"
-    if available > 0 or (situation.replicas == 0 and not situation.refused and not situation.held):
+    if available > 0 or (situation.replicas == 0 and not situation.refused and not situation.capped):
         return ("Available", "True", Why.MINIMUM_REPLICAS_AVAILABLE, text)
     obstacle = _obstacle(situation)
     if obstacle is not None and not situation.refused:
@@ -308,8 +308,8 @@ def _ready(situation: Situation) -> _Draft:
     obstacle = _obstacle(situation)
     if obstacle is not None:
         return (kind, "False", obstacle[0], see("Stalled"))
-    if situation.held:
-        return (kind, "False", situation.held_reason, see("Feasible"))
+    if situation.capped:
+        return (kind, "False", situation.capped_reason, see("Feasible"))
     if situation.dispute is not None and situation.dispute.waiting:
         return (kind, "False", Why.CHANGED_BY_OTHERS, see("Progressing"))
     child = situation.child
@@ -324,8 +324,8 @@ def _stalled(situation: Situation) -> _Draft:
     obstacle = _obstacle(situation)
     if obstacle is not None:
         return ("Stalled", "True", *obstacle)
-    if situation.held:
-        return ("Stalled", "True", situation.held_reason, see("Feasible"))
+    if situation.capped:
+        return ("Stalled", "True", situation.capped_reason, see("Feasible"))
     if situation.child is not None and situation.child.pods_refused is not None:
         return ("Stalled", "False", Why.PODS_NOT_MADE, see("Progressing"))
     if situation.dispute is not None and situation.dispute.waiting:

@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
-from plimsoll_operator.capacity.groups import MAX_REPLICAS, Claim, Labels, Sharing, Source
+from plimsoll_operator.capacity.groups import MAX_REPLICAS, Labels, Sharing, Source, Statement
 from plimsoll_operator.capacity.labels import MIG_PROFILE, PRODUCT, whole_number
 from plimsoll_operator.capacity.problems import Finding, Problem
 from plimsoll_operator.names import GKE_LABEL, GKE_PARTITION_LABEL, GKE_SHARING_LABEL, PRODUCT_LABEL
@@ -27,8 +27,8 @@ _ALIBABA_GPU: Final = "aliyun.accelerator/nvidia_"
 _COREWEAVE_GPU: Final = "gpu.nvidia.com/"
 
 
-def claims(labels: Mapping[str, str]) -> tuple[Claim, ...]:
-    """Every cloud's claim about this node, in the order of trust."""
+def statements(labels: Mapping[str, str]) -> tuple[Statement, ...]:
+    """Every cloud's statement about this node, in the order of trust."""
     found = (
         _gke(labels),
         _ec2(labels, "karpenter.k8s.aws/instance-gpu-", Source.KARPENTER),
@@ -39,7 +39,7 @@ def claims(labels: Mapping[str, str]) -> tuple[Claim, ...]:
         _alibaba(labels),
         _coreweave(labels),
     )
-    return tuple(claim for claim in found if claim is not None)
+    return tuple(statement for statement in found if statement is not None)
 
 
 def steering(labels: Mapping[str, str]) -> Labels:
@@ -49,10 +49,10 @@ def steering(labels: Mapping[str, str]) -> Labels:
     """
     if labels.get(PRODUCT_LABEL):
         return ((PRODUCT_LABEL, labels[PRODUCT_LABEL]),)
-    return next((claim.selects for claim in claims(labels) if claim.selects), ())
+    return next((statement.selects for statement in statements(labels) if statement.selects), ())
 
 
-def _gke(labels: Mapping[str, str]) -> Claim | None:
+def _gke(labels: Mapping[str, str]) -> Statement | None:
     """Source: GKE documentation, labels of GPU node pools: accelerator, count, partition size, sharing strategy and clients."""
     accelerator = labels.get(GKE_LABEL)
     if accelerator is None:
@@ -68,7 +68,7 @@ def _gke(labels: Mapping[str, str]) -> Claim | None:
     if partition and sharing != "none":
         findings.append(Finding(problem=Problem.SHARED_WITHOUT_STRATEGY, detail="MIG slices that are shared once more"))
     keys = (GKE_LABEL, GKE_PARTITION_LABEL, GKE_SHARING_LABEL)
-    return Claim(
+    return Statement(
         source=Source.GKE,
         vendor="nvidia",
         products=products,
@@ -97,7 +97,7 @@ def _gke_sharing(labels: Mapping[str, str], findings: list[Finding]) -> tuple[Sh
     return "none", 1
 
 
-def _ec2(labels: Mapping[str, str], prefix: str, source: Source) -> Claim | None:
+def _ec2(labels: Mapping[str, str], prefix: str, source: Source) -> Statement | None:
     """Source: Karpenter's and EKS Auto Mode's well-known labels, which Karpenter writes from EC2's own description of the type."""
     name = labels.get(f"{prefix}name")
     if name is None:
@@ -108,7 +108,7 @@ def _ec2(labels: Mapping[str, str], prefix: str, source: Source) -> Claim | None
     maker = labels.get(f"{prefix}manufacturer", "nvidia")
     part = count == 0  # of a card: EC2 counts no whole one
     products = _ec2_products(name, nominal) if maker == "nvidia" and not part else ()
-    return Claim(
+    return Statement(
         source=source,
         vendor=maker if maker in _VENDORS else "unknown",
         products=products,
@@ -128,7 +128,7 @@ def _ec2_products(name: str, nominal_mib: int | None) -> tuple[str, ...]:
     return tuple(product for row in rows for product in row["products"])
 
 
-def _azure(labels: Mapping[str, str]) -> Claim | None:
+def _azure(labels: Mapping[str, str]) -> Statement | None:
     """Source: karpenter-provider-azure's labels. Whole cards and parts have one name: the size tells them apart."""
     name = labels.get(f"{_AZURE_GPU}name")
     if name is None:
@@ -140,7 +140,7 @@ def _azure(labels: Mapping[str, str]) -> Claim | None:
     products = (
         (known.products if known is not None else tuple(_table()["azure_gpus"]["products"].get(name, ()))) if maker == "nvidia" else ()
     )
-    return Claim(
+    return Statement(
         source=Source.AZURE_KARPENTER,
         vendor=maker if maker in _VENDORS else "unknown",
         products=products,
@@ -151,13 +151,13 @@ def _azure(labels: Mapping[str, str]) -> Claim | None:
     )
 
 
-def _aks(labels: Mapping[str, str]) -> Claim | None:
+def _aks(labels: Mapping[str, str]) -> Statement | None:
     """AKS says only whose GPU it is; which one, the instance type tells."""
     key = next((key for key in _AKS_ACCELERATOR if labels.get(key) in _VENDORS), None)
-    return None if key is None else Claim(source=Source.AKS, vendor=labels[key])
+    return None if key is None else Statement(source=Source.AKS, vendor=labels[key])
 
 
-def _alibaba(labels: Mapping[str, str]) -> Claim | None:
+def _alibaba(labels: Mapping[str, str]) -> Statement | None:
     """Source: Alibaba Cloud's ACK, labels of nodes with GPUs, which name a card as the driver does and its memory as 16276MiB."""
     name = labels.get(f"{_ALIBABA_GPU}name")
     if name is None:
@@ -165,7 +165,7 @@ def _alibaba(labels: Mapping[str, str]) -> Claim | None:
     findings: list[Finding] = []
     known = PRODUCT.fullmatch(name) is not None
     memory = {"memory": labels.get(f"{_ALIBABA_GPU}mem", "").removesuffix("MiB")}
-    return Claim(
+    return Statement(
         source=Source.ALIBABA,
         vendor="nvidia",
         products=(name,) if known else (),
@@ -177,14 +177,14 @@ def _alibaba(labels: Mapping[str, str]) -> Claim | None:
     )
 
 
-def _coreweave(labels: Mapping[str, str]) -> Claim | None:
+def _coreweave(labels: Mapping[str, str]) -> Statement | None:
     """Source: CoreWeave's label selectors; `model` names the card and `class` once did."""
     key = next((key for key in (f"{_COREWEAVE_GPU}model", f"{_COREWEAVE_GPU}class") if key in labels), None)
     if key is None:
         return None
     findings: list[Finding] = []
     products = tuple(_table()["coreweave_gpus"]["products"].get(labels[key], ()))
-    return Claim(
+    return Statement(
         source=Source.COREWEAVE,
         vendor="nvidia",
         products=products,
@@ -201,13 +201,13 @@ def unknown_instance_type(labels: Mapping[str, str]) -> str:
     return _shown(kind) if kind and _instance_type_named(kind) is None else ""
 
 
-def _instance_type(labels: Mapping[str, str]) -> Claim | None:
+def _instance_type(labels: Mapping[str, str]) -> Statement | None:
     kind = labels.get(INSTANCE_TYPE_LABEL, "")
     found = _instance_type_named(kind)
     return None if found is None else replace(found, selects=((INSTANCE_TYPE_LABEL, kind),))
 
 
-def _instance_type_named(kind: str) -> Claim | None:
+def _instance_type_named(kind: str) -> Statement | None:
     """Azure writes sizes in either case."""
     return _instance_types().get(kind.lower() if kind.lower().startswith("standard_") else kind)
 
@@ -240,19 +240,21 @@ def _table() -> dict[str, Any]:
 
 
 @cache
-def _instance_types() -> dict[str, Claim]:
+def _instance_types() -> dict[str, Statement]:
     """What the instance type alone says, by its name, Azure's in lower case."""
     found = {kind: _ec2_type(*row) for kind, row in _read("ec2.json")["types"].items()}
     for row in _table()["instance_types"]["rows"]:
         for kind, gpus in row["gpus"].items():
             name = kind.lower() if kind.startswith("Standard_") else kind
-            found[name] = Claim(source=Source.INSTANCE_TYPE, vendor=row["vendor"], products=tuple(row["products"]), count=gpus)
+            found[name] = Statement(source=Source.INSTANCE_TYPE, vendor=row["vendor"], products=tuple(row["products"]), count=gpus)
     return found
 
 
-def _ec2_type(maker: str, name: str, nominal_mib: int, count: int, _arch: str) -> Claim:
+def _ec2_type(maker: str, name: str, nominal_mib: int, count: int, _arch: str) -> Statement:
     """A type of a part of a card has no whole one."""
     products = _ec2_products(name, nominal_mib) if maker == "nvidia" and count else ()
     unknown = "" if products else name if count else f"a part of {name}"
     nominal = nominal_mib if products else None
-    return Claim(source=Source.INSTANCE_TYPE, vendor=maker, products=products, unknown=unknown, count=count or None, nominal_mib=nominal)
+    return Statement(
+        source=Source.INSTANCE_TYPE, vendor=maker, products=products, unknown=unknown, count=count or None, nominal_mib=nominal
+    )

@@ -1,4 +1,4 @@
-"""Values that all label readers produce: a claim of one source about a node's GPUs, and groups of alike GPUs with their doubts.
+"""Values that all label readers produce: a statement of one source about a node's GPUs, and groups of alike GPUs with their doubts.
 
 Made by `nvidia`, `amd` and `clouds`, chosen between by `sources`. Holds the written order of trust. Knows no labels and no pods.
 """
@@ -43,7 +43,7 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Statement:
     """What one source says of a node's whole GPUs.
 
     `products` are the labels the GPU may have, the usual one first; empty when the source names only a vendor or an unknown card

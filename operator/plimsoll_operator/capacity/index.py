@@ -65,7 +65,7 @@ class CapacityIndex:
         self._corrections = tuple(corrections)
         self._free_is_known = free_is_known
         self._nodes: dict[str, NodeFacts] = {}
-        self._claims: dict[str, BoundPod] = {}
+        self._bound: dict[str, BoundPod] = {}
         self._used: dict[str, Used] = {}
         self._seats: dict[str, tuple[Seat, ...]] = {}
         self._at: dict[str, tuple[_Pool, ...]] = {}
@@ -106,16 +106,16 @@ class CapacityIndex:
         if uid is None:
             return
         new = None if kind == "DELETED" else parse_pod(pod, planned=planned)
-        old = self._claims.get(uid)
+        old = self._bound.get(uid)
         if new == old:
             return
         if old is not None:
-            self._claim(old, -1)
-            del self._claims[uid]
+            self._occupy(old, -1)
+            del self._bound[uid]
         if new is not None:
-            self._claim(new, 1)
-            self._claims[uid] = new
-        for name in {claim.node for claim in (old, new) if claim is not None}:
+            self._occupy(new, 1)
+            self._bound[uid] = new
+        for name in {pod.node for pod in (old, new) if pod is not None}:
             self._refill(name)
 
     def set_label_keys(self, label_keys: Iterable[str]) -> bool:
@@ -177,13 +177,13 @@ class CapacityIndex:
         """Nodes of these pods by name, seated as if they were not there."""
         gone: dict[str, list[BoundPod]] = {}
         for uid in without:
-            if (claim := self._claims.get(uid)) is not None:
-                gone.setdefault(claim.node, []).append(claim)
+            if (pod := self._bound.get(uid)) is not None:
+                gone.setdefault(pod.node, []).append(pod)
         freed: dict[str, tuple[Seat, ...]] = {}
-        for name, claims in gone.items():
+        for name, pods in gone.items():
             node, seats = self._nodes.get(name), self._seats.get(name)
             if node is not None and seats is not None:
-                used = self._used[name].without(claims)
+                used = self._used[name].without(pods)
                 freed[name] = tuple(seat_of(node, seat.place, used) for seat in seats)
         return freed
 
@@ -243,13 +243,13 @@ class CapacityIndex:
             free_is_known=self._free_is_known,
         )
 
-    def _claim(self, claim: BoundPod, sign: int) -> None:
-        used = self._used.get(claim.node)
+    def _occupy(self, pod: BoundPod, sign: int) -> None:
+        used = self._used.get(pod.node)
         if used is None:
-            used = self._used[claim.node] = Used()
-        used.add(claim, sign)
+            used = self._used[pod.node] = Used()
+        used.add(pod, sign)
         if used.pods == 0:
-            del self._used[claim.node]
+            del self._used[pod.node]
 
     def _reseat_all(self) -> None:
         for name in tuple(self._nodes):

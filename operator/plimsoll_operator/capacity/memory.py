@@ -53,7 +53,7 @@ def _absurd(mib: int) -> Finding:
     return Finding(problem=Problem.MEMORY_ABSURD, detail=detail)
 
 
-def usable_by_claim(products: tuple[str, ...], nominal_mib: int | None, findings: list[Finding]) -> int:
+def usable_as_stated(products: tuple[str, ...], nominal_mib: int | None, findings: list[Finding]) -> int:
     """Bytes of one GPU that a cloud names: the least of the products it may be, or 90 % of the advertised size.
 
     Clouds advertise up to 10 % more than CUDA has (T4: 16384 MiB for 14909, A10G: 24576 for 22589). A size that is none of the

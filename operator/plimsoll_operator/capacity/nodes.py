@@ -22,7 +22,7 @@ from plimsoll_operator.capacity.sources import gpu_groups
 
 MAX_LABELS: Final = 512
 MAX_TAINTS: Final = 32
-# What a GPUPool's status can say: a node that claims more counts for this much.
+# What a GPUPool's status can say: a node that says more counts for this much.
 MAX_HOST_BYTES: Final = 1 << 50
 MAX_CPU_MILLIS: Final = 1 << 31
 _NOT_A_VALUE: Final = re.compile(r"[^-A-Za-z0-9_.]")

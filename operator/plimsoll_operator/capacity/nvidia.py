@@ -1,4 +1,4 @@
-"""NVIDIA GPUs of a node by the labels of GPU feature discovery, or by what a cloud claims where those are absent.
+"""NVIDIA GPUs of a node by the labels of GPU feature discovery, or by what a cloud states where those are absent.
 
 Called by `sources`. Source: NVIDIA k8s-device-plugin v0.20, GPU feature discovery's label catalogue and its resource naming.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_operator.capacity import memory
-from plimsoll_operator.capacity.groups import MAX_GPUS_PER_NODE, MAX_REPLICAS, Claim, GpuGroup, Sharing, Source
+from plimsoll_operator.capacity.groups import MAX_GPUS_PER_NODE, MAX_REPLICAS, GpuGroup, Sharing, Source, Statement
 from plimsoll_operator.capacity.labels import COMPUTE_INSTANCE, MIG_PRODUCT, MIG_PROFILE, PRODUCT, excluding, whole_number
 from plimsoll_operator.capacity.problems import Finding, Problem
 from plimsoll_operator.names import COUNT_LABEL, PRODUCT_LABEL, SHARED_RESOURCE, SHARING_LABEL
@@ -123,35 +123,35 @@ def cards_cut(allocatable: Mapping[str, int]) -> int:
     return max(1, -(-slices // _SLICES)) if offered else 0
 
 
-def claimed_gpus(claim: Claim, devices: Devices) -> GpuGroup:
+def stated_gpus(statement: Statement, devices: Devices) -> GpuGroup:
     """The GPUs behind `nvidia.com/gpu` where only a cloud says what they are; never called exact."""
     resource, units = devices.resource, devices.units
-    findings = list(claim.findings)
-    product = claim.products[0] if claim.products else ""
-    if not claim.products:
-        problem = Problem.UNKNOWN_PRODUCT if claim.unknown else Problem.NO_PRODUCT
-        findings.append(Finding(problem=problem, detail=f"{claim.source} says {claim.unknown}" if claim.unknown else ""))
-    elif claim.count is None:
+    findings = list(statement.findings)
+    product = statement.products[0] if statement.products else ""
+    if not statement.products:
+        problem = Problem.UNKNOWN_PRODUCT if statement.unknown else Problem.NO_PRODUCT
+        findings.append(Finding(problem=problem, detail=f"{statement.source} says {statement.unknown}" if statement.unknown else ""))
+    elif statement.count is None:
         findings.append(Finding(problem=Problem.COUNT_UNKNOWN))
-    per_gpu = claim.replicas * (_SLICES if claim.partition else 1)
-    schedulable = schedulable_units(devices, claim.count, per_gpu, findings, at_most=bool(claim.partition) or devices.cut > 0)
-    usable = 0 if excluding(findings) else memory.usable_by_claim(claim.products, claim.nominal_mib, findings)
-    if claim.partition and usable:
-        usable = memory.usable_by_profile(claim.partition, usable, findings)
-    elif claim.sharing == "mps":
-        usable //= claim.replicas
+    per_gpu = statement.replicas * (_SLICES if statement.partition else 1)
+    schedulable = schedulable_units(devices, statement.count, per_gpu, findings, at_most=bool(statement.partition) or devices.cut > 0)
+    usable = 0 if excluding(findings) else memory.usable_as_stated(statement.products, statement.nominal_mib, findings)
+    if statement.partition and usable:
+        usable = memory.usable_by_profile(statement.partition, usable, findings)
+    elif statement.sharing == "mps":
+        usable //= statement.replicas
     return GpuGroup(
         resource=resource,
-        product=f"{product}-MIG-{claim.partition}" if product and claim.partition else product,
+        product=f"{product}-MIG-{statement.partition}" if product and statement.partition else product,
         usable_memory_bytes=usable,
         memory_is_exact=False,
         units=units,
         schedulable=schedulable,
-        sharing="mig" if claim.partition else claim.sharing,
-        sharing_replicas=claim.replicas,
+        sharing="mig" if statement.partition else statement.sharing,
+        sharing_replicas=statement.replicas,
         compute_capability=memory.compute_capability(product) if product else None,
-        source=claim.source,
-        selects=claim.selects,
+        source=statement.source,
+        selects=statement.selects,
         findings=tuple(dict.fromkeys(findings)),
     )
 

@@ -41,7 +41,7 @@ class BoundPod:
 
 
 def parse_pod(pod: Mapping[str, Any], *, planned: bool = False) -> BoundPod | None:
-    """The claim of a bound, live pod; None when it holds nothing. Whether it is planned is the caller's to know.
+    """A bound, live pod; None when it holds nothing. Whether it is planned is the caller's to know.
 
     Succeeded and Failed pods hold nothing; a terminating pod holds what it asked for until it is gone, as in kube-scheduler.
     """

@@ -57,23 +57,23 @@ class Used:
         self.foreign: Counter[str] = Counter()
         self.pods = self.memory_bytes = self.cpu_millis = self.storage_bytes = 0
 
-    def add(self, claim: BoundPod, sign: int) -> None:
+    def add(self, pod: BoundPod, sign: int) -> None:
         """Count one pod, or with sign -1 take it back."""
-        for resource, units in claim.gpus:
+        for resource, units in pod.gpus:
             bump(self.gpus, resource, sign * units)
-            if not claim.planned:
+            if not pod.planned:
                 bump(self.foreign, resource, sign * units)
         self.pods += sign
-        self.memory_bytes += sign * claim.host_memory_bytes
-        self.cpu_millis += sign * claim.host_cpu_millis
-        self.storage_bytes += sign * claim.ephemeral_storage_bytes
+        self.memory_bytes += sign * pod.host_memory_bytes
+        self.cpu_millis += sign * pod.host_cpu_millis
+        self.storage_bytes += sign * pod.ephemeral_storage_bytes
 
-    def without(self, claims: Iterable[BoundPod]) -> Used:
+    def without(self, pods: Iterable[BoundPod]) -> Used:
         """What the others of its pods hold."""
         rest = copy(self)
         rest.gpus, rest.foreign = self.gpus.copy(), self.foreign.copy()
-        for claim in claims:
-            rest.add(claim, -1)
+        for pod in pods:
+            rest.add(pod, -1)
         return rest
 
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Final
 
 from plimsoll_operator.capacity import amd, nvidia
-from plimsoll_operator.capacity.clouds import claims, unknown_instance_type
-from plimsoll_operator.capacity.groups import MAX_GPUS_PER_NODE, Claim, GpuGroup, Source
+from plimsoll_operator.capacity.clouds import statements, unknown_instance_type
+from plimsoll_operator.capacity.groups import MAX_GPUS_PER_NODE, GpuGroup, Source, Statement
 from plimsoll_operator.capacity.labels import MIG_PRODUCT, PRODUCT
 from plimsoll_operator.capacity.problems import Finding, Problem
 from plimsoll_operator.names import AMD_RESOURCE, COUNT_LABEL, GPU_RESOURCE, PRODUCT_LABEL, SHARED_RESOURCE
@@ -27,15 +27,15 @@ _OTHERS: Final = {
 
 def gpu_groups(labels: Mapping[str, str], allocatable: Mapping[str, int], capacity: Mapping[str, int]) -> tuple[GpuGroup, ...]:
     """Groups of a node from its labels (strings), allocatable and capacity of extended resources (counts); empty without GPUs."""
-    claimed = claims(labels)
+    stated = statements(labels)
     slices = [resource for resource in sorted(allocatable) if nvidia.MIG_RESOURCE.fullmatch(resource)]
     groups = [nvidia.mig_slices(labels, _devices(resource, allocatable, capacity)) for resource in slices]
-    whole = _nvidia(labels, allocatable, capacity, claimed, cut=nvidia.cards_cut(allocatable))
+    whole = _nvidia(labels, allocatable, capacity, stated, cut=nvidia.cards_cut(allocatable))
     if whole is not None:
         groups.insert(0, whole)
     units = allocatable.get(AMD_RESOURCE, 0)
-    if units or (any(claim.vendor == "amd" for claim in claimed) and not groups):
-        groups.append(_with_disagreements(_amd(labels, units, claimed), claimed, labels))
+    if units or (any(statement.vendor == "amd" for statement in stated) and not groups):
+        groups.append(_with_disagreements(_amd(labels, units, stated), stated, labels))
     groups += [_other(labels, resource, allocatable[resource]) for resource in _OTHERS if allocatable.get(resource)]
     return tuple(_with_health(group, capacity) for group in groups)
 
@@ -48,7 +48,7 @@ def _nvidia(
     labels: Mapping[str, str],
     allocatable: Mapping[str, int],
     capacity: Mapping[str, int],
-    claimed: tuple[Claim, ...],
+    stated: tuple[Statement, ...],
     *,
     cut: int,
 ) -> GpuGroup | None:
@@ -60,11 +60,11 @@ def _nvidia(
         labelled = labels.get(COUNT_LABEL) != "0" and not cut
         if not (units or invalid or labelled):
             return None
-        counted = next((claim.count for claim in claimed if claim.vendor == "nvidia" and claim.count is not None), None)
-        return _with_disagreements(nvidia.whole_gpus(labels, replace(devices, counted=counted)), claimed, labels)
-    best = next((claim for claim in claimed if claim.vendor == "nvidia" and (claim.products or claim.unknown)), None)
+        counted = next((statement.count for statement in stated if statement.vendor == "nvidia" and statement.count is not None), None)
+        return _with_disagreements(nvidia.whole_gpus(labels, replace(devices, counted=counted)), stated, labels)
+    best = next((statement for statement in stated if statement.vendor == "nvidia" and (statement.products or statement.unknown)), None)
     if best is not None and (units or not cut):
-        return _with_disagreements(nvidia.claimed_gpus(best, devices), claimed, labels)
+        return _with_disagreements(nvidia.stated_gpus(best, devices), stated, labels)
     return _nameless(nvidia.whole_gpus(labels, devices), labels) if units else None
 
 
@@ -79,9 +79,9 @@ def _nameless(group: GpuGroup, labels: Mapping[str, str]) -> GpuGroup:
     return replace(group, findings=tuple(said if one.problem is Problem.NO_PRODUCT else one for one in group.findings))
 
 
-def _amd(labels: Mapping[str, str], units: int, claimed: tuple[Claim, ...]) -> GpuGroup:
+def _amd(labels: Mapping[str, str], units: int, stated: tuple[Statement, ...]) -> GpuGroup:
     group = amd.gpus(labels, units)
-    best = next((claim for claim in claimed if claim.vendor == "amd"), None)
+    best = next((statement for statement in stated if statement.vendor == "amd"), None)
     if group.product or best is None or not best.products:
         return group
     findings = tuple(finding for finding in group.findings if finding.problem is not Problem.NO_PRODUCT)
@@ -107,36 +107,36 @@ def _other(labels: Mapping[str, str], resource: str, units: int) -> GpuGroup:
     )
 
 
-def _with_disagreements(group: GpuGroup, claimed: Iterable[Claim], labels: Mapping[str, str]) -> GpuGroup:
+def _with_disagreements(group: GpuGroup, stated: Iterable[Statement], labels: Mapping[str, str]) -> GpuGroup:
     """The group, with one finding for each thing that a less trusted source says differently."""
     said = [
-        Finding(problem=Problem.SOURCES_DISAGREE, detail=f"{group.source} says {ours}, {claim.source} says {theirs}")
-        for claim in claimed
-        if claim.source != group.source
-        for ours, theirs in _differences(group, claim, labels)
+        Finding(problem=Problem.SOURCES_DISAGREE, detail=f"{group.source} says {ours}, {statement.source} says {theirs}")
+        for statement in stated
+        if statement.source != group.source
+        for ours, theirs in _differences(group, statement, labels)
     ]
     return replace(group, findings=group.findings + tuple(dict.fromkeys(said))) if said else group
 
 
-def _differences(group: GpuGroup, claim: Claim, labels: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+def _differences(group: GpuGroup, statement: Statement, labels: Mapping[str, str]) -> Iterable[tuple[str, str]]:
     vendor = group.resource.partition(".")[0]
-    if claim.vendor != vendor:
-        yield f"{vendor} GPUs", f"{claim.vendor} GPUs"
+    if statement.vendor != vendor:
+        yield f"{vendor} GPUs", f"{statement.vendor} GPUs"
         return
     base = MIG_PRODUCT.sub("", group.product)
-    if base and claim.products and base not in claim.products:
-        yield base, claim.products[0]
-    elif base and claim.unknown:
-        yield base, claim.unknown
+    if base and statement.products and base not in statement.products:
+        yield base, statement.products[0]
+    elif base and statement.unknown:
+        yield base, statement.unknown
     slices = MIG_PRODUCT.search(group.product)
     profile = slices[0].removeprefix("-MIG-") if slices else ""
-    if claim.source is Source.GKE and claim.partition != profile:
-        yield f"MIG {profile}" if profile else "whole GPUs", f"MIG {claim.partition}" if claim.partition else "whole GPUs"
+    if statement.source is Source.GKE and statement.partition != profile:
+        yield f"MIG {profile}" if profile else "whole GPUs", f"MIG {statement.partition}" if statement.partition else "whole GPUs"
     ours = _count(group, labels)
-    if claim.count is not None and ours is not None and claim.count != ours and not profile:
-        yield f"{ours} GPUs", f"{claim.count} GPUs"
-    if claim.source is Source.GKE and not profile and claim.sharing != group.sharing:
-        yield f"sharing {group.sharing}", f"sharing {claim.sharing}"
+    if statement.count is not None and ours is not None and statement.count != ours and not profile:
+        yield f"{ours} GPUs", f"{statement.count} GPUs"
+    if statement.source is Source.GKE and not profile and statement.sharing != group.sharing:
+        yield f"sharing {group.sharing}", f"sharing {statement.sharing}"
 
 
 def _count(group: GpuGroup, labels: Mapping[str, str]) -> int | None:

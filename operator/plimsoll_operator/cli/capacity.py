@@ -66,7 +66,7 @@ def _table(world: World) -> list[str]:
 
 
 def _booked(world: World) -> dict[str, int]:
-    """GPUs that are promised and not taken yet, by pool."""
+    """GPUs that are booked and not taken yet, by pool."""
     given = {pool.metadata.name: pool.status.booked_gpus for pool in world.pools if pool.status is not None}
     return given | {pool.name: pool.booked_gpus for pool in world.derived}
 

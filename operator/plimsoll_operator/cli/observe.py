@@ -158,8 +158,8 @@ def _config(path: Path) -> HfConfig:
 def _gpu(
     options: argparse.Namespace, log: EngineLog, deployment: InferenceDeployment | None, missing: list[str], notes: list[str]
 ) -> Gpu | None:
-    wished = () if deployment is None else deployment.spec.placement.gpu_products
-    text = options.gpu or (wished[0] if len(wished) == 1 else log.gpu_product)
+    products = () if deployment is None else deployment.spec.placement.gpu_products
+    text = options.gpu or (products[0] if len(products) == 1 else log.gpu_product)
     if text is None:
         missing.append("--gpu PRODUCT is needed: the log does not name the GPU (`plimsoll gpus` lists those that are known)")
         return None

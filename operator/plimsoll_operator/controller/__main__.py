@@ -129,7 +129,7 @@ class _Run:
         self.ended = threading.Event()  # set after `stop`, when what was at hand is done: until then the lease is renewed
         self.status = 0
         self.quarantine = Quarantine()
-        self.recovered = threading.Event()  # while leading: what was promised before is known
+        self.recovered = threading.Event()  # while leading: what was reserved before is known
         self.watching = threading.Event()  # while leading: the API server hands InferenceDeployments out
         self._ended: dict[str, tuple[int, float]] = {}
         self._ending = threading.Lock()
@@ -290,7 +290,7 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
 
 
 def _recover(run: _Run, controller: Controller) -> None:
-    """Before all else, and until it is done: whoever does not know what was promised would promise it again."""
+    """Before all else, and until it is done: whoever does not know what was reserved would book it again."""
     failures = 0
     while not run.stop.is_set():
         try:

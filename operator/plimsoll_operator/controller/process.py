@@ -238,7 +238,7 @@ class Controller:
             self.queue.add(key)
 
     def _stand_differently(self, keys: Iterable[Key]) -> None:
-        """What is booked is promised for some seconds only: these come first in their namespaces, the first decided before the others."""
+        """A booking lasts some seconds only: these come first in their namespaces, the first decided before the others."""
         for key in reversed(tuple(keys)):
             self.queue.add_first(key)
 

@@ -48,7 +48,7 @@ from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest, 
 from plimsoll_operator.reasons import Why
 from plimsoll_operator.verdict import Reject, Undecided, Verdict
 
-_LACKS: Final[dict[Standing, Lack]] = {Standing.HELD: "turn", Standing.LATE: "scheduler", Standing.ABSENT: "pods"}
+_LACKS: Final[dict[Standing, Lack]] = {Standing.WAITING_FOR_TURN: "turn", Standing.LATE: "scheduler", Standing.ABSENT: "pods"}
 # How long until we look again whether a name that somebody else had taken is free.
 RETAKE_SECONDS: Final = 30.0
 # And whether the namespace has room again for replicas that a cap holds.
@@ -139,14 +139,14 @@ class Reconciler:
     def _stands(self, gathered: Gathered, decided: Decided) -> bool:
         """Whether `_apply` would write nothing, as far as the caches tell."""
         course = decided.course
-        if course.run is None or (decided.held and not course.adopting):
+        if course.run is None or (decided.waits_for_turn and not course.adopting):
             return gathered.child is None
         if self._gates.due(gathered.key, course.run.plan.digest):
             return False
         has = replicas_of(gathered.child)
         if course.adopting and gathered.deployment.spec.replicas < has:
             return False
-        asked = has if course.adopting else decided.hold.replicas
+        asked = has if course.adopting else decided.capped.replicas
         return self._children.stand(_asking(gathered.deployment, asked), gathered.child, course.run, kept=course.adopting)
 
     def _bring(self, key: Key) -> str:
@@ -177,7 +177,7 @@ class Reconciler:
         return _outcome(decided, applied_now or written)
 
     def recover(self, reservations: Mapping[Key, Reservation]) -> None:
-        """Book what the leader before us has promised, all of it before the first decision of our own."""
+        """Book what the leader before us has reserved, all of it before the first decision of our own."""
         self._places.go_on_after((one.decided for one in reservations.values()), self._now())
         self._ledger.recover(reservations)
 
@@ -194,13 +194,17 @@ class Reconciler:
     def _decide_and_book(self, gathered: Gathered) -> Decided:
         """The serial step: nobody else looks at free GPUs between our look at them and our booking. Makes no request."""
         with self._booking:
-            return self._book(gathered, self._judge.decide(gathered))
+            return self._book(gathered, self._decide(gathered))
 
     def _decide_again(self, gathered: Gathered) -> Decided | None:
         """The same for what is only known; None, and nothing booked, where another plan would be adopted: that takes a look at what is."""
         with self._booking:
-            decided = self._judge.decide(gathered)
+            decided = self._decide(gathered)
             return None if decided.course.adopts else self._book(gathered, decided)
+
+    def _decide(self, gathered: Gathered) -> Decided:
+        self._ledger.use_label_keys(gathered.key, gathered.deployment.spec.placement.node_selector)
+        return self._judge.decide(gathered)
 
     def _book(self, gathered: Gathered, decided: Decided) -> Decided:
         course = decided.course
@@ -208,7 +212,7 @@ class Reconciler:
             self._ledger.reserve(gathered.key, None)
             return decided
         run = replace(course.run, decided=self._place_of(gathered, course, course.run))
-        standing = self._ledger.reserve(gathered.key, reservation_by(gathered, course, run, decided.hold.replicas))
+        standing = self._ledger.reserve(gathered.key, reservation_by(gathered, course, run, decided.capped.replicas))
         return replace(decided, course=replace(course, run=run), standing=standing)
 
     def _place_of(self, gathered: Gathered, course: Course, run: Applied) -> str:
@@ -230,10 +234,10 @@ class Reconciler:
             child, wrote = self._children.keep(gathered.key, gathered.child, gathered.deployment.spec.replicas)
             # What a drain may take is no part of what was refused: who wants a node empty must be able to let it.
             wrote = self._children.bring_budget(_asking(gathered.deployment, replicas_of(child)), course.run.plan) or wrote
-        elif decided.held:
+        elif decided.waits_for_turn:
             return gathered.child, False
         else:
-            request = _asking(gathered.deployment, decided.hold.replicas)
+            request = _asking(gathered.deployment, decided.capped.replicas)
             child, wrote = self._children.bring(request, gathered.child, course.run, adopts=course.adopts)
         return child, self._gates.lift(gathered.key, course.run.plan.digest) or wrote
 
@@ -266,7 +270,7 @@ class Reconciler:
         self, gathered: Gathered, decided: Decided, child: Manifest | None, *, apply_problem: str = "", blocked: Blocked | None = None
     ) -> bool:
         """Remember, tell, and write status when it differs. Returns whether it was written."""
-        applied = not decided.held and not apply_problem and blocked is None
+        applied = not decided.waits_for_turn and not apply_problem and blocked is None
         situation, observed = self._situation(gathered, decided, child, apply_problem, blocked)
         self._remember(gathered, decided, child, observed)
         return self._reporter.report(gathered.raw, decided.facts, situation, decided.course, observed=observed, applied=applied)
@@ -283,8 +287,8 @@ class Reconciler:
         self, gathered: Gathered, decided: Decided, child: Manifest | None, apply_problem: str = "", blocked: Blocked | None = None
     ) -> tuple[Situation, ObservedStatus | None]:
         """What status is made from, and what engines logged."""
-        deployment, course, held = gathered.deployment, decided.course, decided.hold
-        if held.reject is not None:
+        deployment, course, capped = gathered.deployment, decided.course, decided.capped
+        if capped.reject is not None:
             self._again(gathered.key, CAP_SECONDS)
         plan = course.run.plan if course.run is not None else None
         before = deployment.status.observed if deployment.status is not None else None
@@ -296,9 +300,9 @@ class Reconciler:
             adopting=course.adopting,
             model=model_seen(decided.facts.model, plan),
             applied_generation=course.run.origin.generation if course.run is not None else None,
-            replicas=held.replicas,
-            beyond=deployment.spec.replicas - held.replicas,
-            beyond_because=held.reject,
+            replicas=capped.replicas,
+            beyond=deployment.spec.replicas - capped.replicas,
+            beyond_because=capped.reject,
             bound=self._ledger.bound_replicas(gathered.key, plan.nodes_per_replica if plan is not None else 1),
             capacity_for_missing=decided.standing in (Standing.BOOKED, Standing.SETTLED) and not apply_problem and blocked is None,
             child=child_state(child),

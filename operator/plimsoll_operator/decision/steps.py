@@ -19,7 +19,7 @@ from plimsoll_operator.decision.fit.engine import corrections_for
 from plimsoll_operator.decision.fit.miss import doubt_about
 from plimsoll_operator.decision.plan import make_plan
 from plimsoll_operator.decision.refusal import rejection, wording
-from plimsoll_operator.decision.refusal.changes import MOST_NODES_OFFERED, anywhere, scene
+from plimsoll_operator.decision.refusal.changes import MOST_NODES_OFFERED, anywhere, refused_of
 from plimsoll_operator.decision.refusal.dear_pins import dearer_for_pins
 from plimsoll_operator.decision.refusal.layout import name_is_short_enough
 from plimsoll_operator.decision.refusal.long_context import own_pool
@@ -201,11 +201,11 @@ def _with_offers(case: Case, reject: Reject) -> Reject:
     effort = case.for_offers
     if effort is None:
         return reject
-    way_out = scene(case.facts, case.request, case.on)
+    refused = refused_of(case.facts, case.request, case.on)
     found: tuple[Offer, ...] = ()
     effort.verdict_is_certain()
     try:
-        for offer in offers(way_out, lambda patched: verdict_on(patched, effort, with_offers=False)):
+        for offer in offers(refused, lambda patched: verdict_on(patched, effort, with_offers=False)):
             found += (offer,)
         if not found and reject.reason in _FOR_WANT_OF_GPUS:
             reject = _naming_others(case, reject)

@@ -22,14 +22,14 @@ from plimsoll_operator.verdict import Plan
 def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Plan | None, unknown_fields: tuple[str, ...] = ()) -> Facts:
     """Everything that `decide` may look at for this deployment. Raises nothing: what is missing is part of the facts."""
     namespace = deployment.metadata.namespace or "default"
-    held = policy_for(namespace, store)
-    policy = held.spec
+    in_force = policy_for(namespace, store)
+    policy = in_force.spec
     return Facts(
         deployment=deployment,
         model=model_of(deployment, namespace, store),
         pools=store.pool_facts(),
         policy=policy,
-        policy_problem=held.problem,
+        policy_problem=in_force.problem,
         unknown_fields=unknown_fields,
         applied_plan=applied_plan,
         beside=_beside(deployment, namespace, policy, store),

@@ -122,10 +122,10 @@ def _judge_scale(review: Review, store: ReviewStore) -> Answer:
     wanted = _replicas(review.obj) or 0
     if use is None or wanted <= (_replicas(review.old) or 0):
         return _SKIPPED
-    held = policy_for(review.namespace, store)
-    policy = held.spec
+    in_force = policy_for(review.namespace, store)
+    policy = in_force.spec
     beside = store.use_beside(review.namespace, review.name)
-    capped = policy_unreadable(held.problem) if held.problem else over_cap(policy, beside, replace(use, replicas=wanted))
+    capped = policy_unreadable(in_force.problem) if in_force.problem else over_cap(policy, beside, replace(use, replicas=wanted))
     if capped is None:
         return Answer(allowed=True, verdict="Admit", reason=Reason.FITS)
     if policy.mode == "Warn":

@@ -120,7 +120,7 @@ class Workers:
             if done.cancelled():
                 return
             if error is None:
-                done.set_result(result)  # type: ignore[arg-type]
+                done.set_result(result)  # type: ignore[arg-type]  # a T, where there is no error
             else:
                 done.set_exception(error)
                 done.exception()  # whoever waited may be gone

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import statistics
+from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pytest
 from tools import intervals, unseen
@@ -18,9 +20,11 @@ def starts() -> tuple[intervals.Logged, ...]:
     return tuple(intervals.logged_starts())
 
 
-def logged(blind: float, first: float | None = None, source: str = "a", **changes: object) -> intervals.Logged:
-    plain: dict[str, object] = {"release": "0.19", "gpu": "G", "cause": "v1", "scale_gib": 0.5, "below_gib": 0.0, "above_gib": 0.0}
-    return intervals.Logged(source=source, blind=blind, first=first, **(plain | changes))  # type: ignore[arg-type]  # each by its own name
+def logged(blind: float, first: float | None = None, source: str = "a", **changes: Any) -> intervals.Logged:
+    plain = intervals.Logged(
+        source=source, release="0.19", gpu="G", cause="v1", scale_gib=0.5, below_gib=0.0, above_gib=0.0, blind=blind, first=first
+    )
+    return replace(plain, **changes)
 
 
 def test_what_is_shipped_is_what_the_tool_makes_of_the_logged_starts() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from plimsoll_estimator.catalogue import lookup
@@ -22,10 +24,10 @@ GPTQ = {"bits": 4, "group_size": 128, "quant_method": "gptq", "sym": True, "desc
         "dynamic": {"-:.*attn.*": {}, "-:.*shared_expert.*": {}, "-:.*mtp.*": {}, "-:.*visual.*": {}}}  # fmt: skip
 
 
-def start(model: str | HfConfig, version: str, product: str, **arguments: object) -> Estimate:
+def start(model: str | HfConfig, version: str, product: str, **arguments: Any) -> Estimate:
     config = lookup(model) if isinstance(model, str) else model
     assert config is not None
-    return estimate(config, EngineArgs(**arguments), gpu_from(product), EngineVersion.parse(version))  # type: ignore[arg-type]
+    return estimate(config, EngineArgs(**arguments), gpu_from(product), EngineVersion.parse(version))
 
 
 def first(result: Estimate, figure: str) -> float:

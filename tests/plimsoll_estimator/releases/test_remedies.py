@@ -101,7 +101,7 @@ def test_a_refusal_ends_with_what_works(
 
 ARGUMENT = re.compile(r"; use (\w+) (\w+)$")
 RELEASE = re.compile(r"; (?:vLLM )?([\d.]+) (?:runs it here|and later run it on V1)$")
-ASKED = [
+ASKED: list[dict[str, Any]] = [
     *({"dtype": dtype} for dtype in ("bfloat16", "float16", "float32")),
     *({"kv_cache_dtype": name} for name in ("fp8", "fp8_e5m2", "bfloat16")),
     *({"quantization": name, "dtype": "float16"} for name in ("fp8", "bitsandbytes", "awq", "awq_marlin", "fbgemm_fp8")),
@@ -116,7 +116,7 @@ def test_whoever_follows_an_advice_comes_as_far_as_memory(version: str) -> None:
     """A law over models, cards and arguments, by the sentences alone."""
     advised = 0
     for config, card, asked in product((LLAMA, AWQ, DECLARES, PHI, GEMMA), (V100, T4, A100, L4, H100, B200), ASKED):
-        args = EngineArgs(**asked)  # type: ignore[arg-type]
+        args = EngineArgs(**asked)
         message = said(config, card, version, args)
         argument, release = ARGUMENT.search(message), RELEASE.search(message)
         if argument:

@@ -18,7 +18,7 @@ from plimsoll_operator.controller.booking.demand import BIND_SECONDS, GRACE_SECO
 from plimsoll_operator.controller.booking.idle import IDLE_SECONDS
 from plimsoll_operator.pod import PodRequests
 
-# The longest that one failing claim, the idle GPUs and a turn behind it can take, with a tick for each.
+# The longest that one failing booking, the idle GPUs and a turn behind it can take, with a tick for each.
 BOUND_SECONDS = 2 * BIND_SECONDS + 2 * IDLE_SECONDS + GRACE_SECONDS + 5
 
 
@@ -79,7 +79,7 @@ class Cluster:
     def apply(self, namespace: str, name: str) -> None:
         """What the reconciler does with a deployment that stands as it stands."""
         one = self.deployments[namespace, name]
-        if self.standing(namespace, name) is not Standing.HELD:
+        if self.standing(namespace, name) is not Standing.WAITING_FOR_TURN:
             one.asked = one.wanted
         self.tell(namespace, name)
 
@@ -156,7 +156,7 @@ def test_nobody_waits_behind_what_does_not_come(nodes: list[int], before: int, g
         attack(cluster, chance)
     if strangers:
         others = PodShape(pools=("l4",), products=(), requests=PodRequests(gpus=1))
-        cluster.bookings.claim_beside(others, strangers)  # visible, and never bound
+        cluster.bookings.contend_beside(others, strangers)  # visible, and never bound
     honest = cluster.decide("honest", "one", chance.choice([size for size in (1, 2, 4, 8) if size <= max(nodes)]), gated=gated)
     for _ in range(int(BOUND_SECONDS)):
         for _ in range(chance.randint(0, 3)):
@@ -170,7 +170,7 @@ def test_nobody_waits_behind_what_does_not_come(nodes: list[int], before: int, g
 
 @law(60)
 @given(steps=st.integers(1, 40), seed=st.integers(0, 1 << 32))
-def test_after_everything_is_deleted_nothing_is_claimed(steps: int, seed: int) -> None:
+def test_after_everything_is_deleted_nobody_contends(steps: int, seed: int) -> None:
     chance = random.Random(seed)
     cluster = Cluster([4, 8])
     for _ in range(steps):
@@ -180,10 +180,10 @@ def test_after_everything_is_deleted_nothing_is_claimed(steps: int, seed: int) -
         cluster.delete(namespace, name)
     cluster.tick(FORGET_SECONDS)
     left = vars(cluster.bookings)
-    assert all(not left[part] for part in ("_entries", "_queue", "_in_flight", "_believed", "_lent", "_missing", "_flying", "_claims"))
+    assert all(not left[part] for part in ("_entries", "_queue", "_in_flight", "_believed", "_lent", "_missing", "_flying", "_contenders"))
 
 
-def test_pods_that_were_never_made_claim_nothing_after_their_grace_and_say_so() -> None:
+def test_pods_that_were_never_made_contend_for_nothing_after_their_grace_and_say_so() -> None:
     cluster = Cluster([4])
     cluster.decide("quota", "huge", 1, 5000)
     cluster.apply("quota", "huge")
@@ -194,7 +194,7 @@ def test_pods_that_were_never_made_claim_nothing_after_their_grace_and_say_so() 
     assert cluster.standing("other", "one") is Standing.BOOKED
 
 
-def test_a_refusal_gives_the_claim_back_at_once() -> None:
+def test_a_refusal_gives_the_gpus_back_at_once() -> None:
     cluster = Cluster([4])
     refused = cluster.decide("quota", "one", 4)
     assert cluster.standing("quota", "one") is Standing.BOOKED
@@ -206,7 +206,7 @@ def test_a_refusal_gives_the_claim_back_at_once() -> None:
     assert cluster.standing("other", "one") is Standing.BOOKED
 
 
-def test_what_a_quota_lets_through_keeps_its_claim_and_only_that() -> None:
+def test_what_a_quota_lets_through_keeps_its_gpus_and_only_that() -> None:
     cluster = Cluster([8])
     partly = cluster.decide("quota", "some", 2, 4, gated=True)
     cluster.apply("quota", "some")
@@ -253,7 +253,7 @@ def test_a_thousand_deployments_of_one_namespace_that_fail_cost_the_others_one_f
 
 def test_gpus_that_a_stuck_pod_makes_uncertain_are_lent_to_gated_pods_and_promised_to_nobody() -> None:
     cluster = Cluster([4])
-    cluster.bookings.claim_beside(shape(1), 1)  # a stranger's pod with a node selector that nobody has
+    cluster.bookings.contend_beside(shape(1), 1)  # a stranger's pod with a node selector that nobody has
     cluster.decide("honest", "whole", 4, gated=True)
     cluster.apply("honest", "whole")
     cluster.deployments["honest", "whole"].made = 1
@@ -268,7 +268,7 @@ def test_gpus_that_a_stuck_pod_makes_uncertain_are_lent_to_gated_pods_and_promis
 
 def test_of_many_gated_pods_no_more_are_lent_than_gpus_lie_idle() -> None:
     cluster = Cluster([4])
-    cluster.bookings.claim_beside(shape(4), 9)
+    cluster.bookings.contend_beside(shape(4), 9)
     for number in range(6):
         cluster.decide("honest", f"h{number}", 1, 2, gated=True)
         cluster.apply("honest", f"h{number}")
@@ -292,31 +292,31 @@ def test_a_crowd_of_wishes_that_all_differ_is_judged_a_few_at_a_time() -> None:
         different = replace(shape(8), requests=PodRequests(gpus=8, host_memory_bytes=number + 1))
         demand = PodDemand(shape=different, wanted=50, bound=0, waiting=50, visible=0, asked=50, gated=True, decided=f"{number:04}")
         cluster.bookings.put(("crowd", f"c{number:03}"), demand)
-    cluster.bookings.claim_beside(shape(1), 1_000)  # nothing is certain beside these
-    walks = CountedClaims(cluster.bookings._claims)
-    cluster.bookings._claims = walks
+    cluster.bookings.contend_beside(shape(1), 1_000)  # nothing is certain beside these
+    walks = CountedContenders(cluster.bookings._contenders)
+    cluster.bookings._contenders = walks
     cluster.bookings.settle(free)
-    assert walks.copies <= 32 * 8, "each look in vain is a handful of walks over the claims"
+    assert walks.copies <= 32 * 8, "each look in vain is a handful of walks over the contenders"
     cluster.decide("honest", "one", 8, gated=True)
     assert cluster.standing("honest", "one") is Standing.WAITING
 
 
-class CountedClaims(Counter[PodShape]):
-    """Claims that count how often somebody walks over a copy of them."""
+class CountedContenders(Counter[PodShape]):
+    """Contenders that count how often somebody walks over a copy of them."""
 
     copies = 0
 
-    def copy(self) -> CountedClaims:
+    def copy(self) -> CountedContenders:
         self.copies += 1
-        return CountedClaims(self)
+        return CountedContenders(self)
 
 
-def test_strangers_pods_of_many_sizes_are_few_kinds_and_claim_no_less() -> None:
+def test_strangers_pods_of_many_sizes_are_few_kinds_and_take_no_less() -> None:
     bookings = Bookings(Clock())
     for number in range(5_000):
         each = PodRequests(gpus=1 + number % 7, host_memory_bytes=1 + number, host_cpu_millis=number % 3)
         kind = bookings.few(PodShape(pools=(), products=(), requests=each))
         least = (each.gpus, each.host_memory_bytes, each.host_cpu_millis)
         assert (kind.requests.gpus, kind.requests.host_memory_bytes, kind.requests.host_cpu_millis) >= least
-        bookings.claim_beside(kind, 1)
-    assert len(bookings._claims) <= MANY_KINDS + 8
+        bookings.contend_beside(kind, 1)
+    assert len(bookings._contenders) <= MANY_KINDS + 8

@@ -79,7 +79,7 @@ class World:
     def apply(self, name: str) -> None:
         """What the reconciler does: show the pods unless they are held, lift gates as far as they are booked."""
         one = self.deployments[name]
-        if self.standing(name) is not Standing.HELD:
+        if self.standing(name) is not Standing.WAITING_FOR_TURN:
             one.child = one.pods
         if one.gated:
             one.lifted = max(one.lifted, len(one.nodes) + self.bookings.may_show(("ns", name)))
@@ -175,7 +175,7 @@ def test_whoever_is_booked_gets_its_nodes_whatever_the_scheduler_does(  # noqa: 
             if not world.bindable():
                 break
     for name, one in world.deployments.items():
-        assert world.standing(name) is not Standing.HELD, f"{name} is held although nothing is on its way"
+        assert world.standing(name) is not Standing.WAITING_FOR_TURN, f"{name} is held although nothing is on its way"
         assert (len(one.nodes) == one.pods) == (world.standing(name) is Standing.SETTLED)
         room = max(world.free.values())
         assert len(one.nodes) == one.pods or room < one.gpus, f"{name} waits although a node has {room} GPUs"
@@ -184,7 +184,7 @@ def test_whoever_is_booked_gets_its_nodes_whatever_the_scheduler_does(  # noqa: 
 def test_what_comes_later_is_shown_only_after_what_is_booked_is_on_nodes() -> None:
     world = World(4)
     assert world.decide("first", 4) is Standing.BOOKED
-    assert world.decide("second", 1) is Standing.HELD
+    assert world.decide("second", 1) is Standing.WAITING_FOR_TURN
     world.apply("second")
     assert world.deployments["second"].visible == 0
     world.apply("first")
@@ -198,7 +198,7 @@ def test_a_whole_node_is_not_promised_while_a_single_gpu_may_still_land_on_it() 
     world = World(4, 4)
     assert world.decide("small", 1) is Standing.BOOKED
     assert world.decide("one", 4) is Standing.BOOKED
-    assert world.decide("two", 4) is Standing.HELD
+    assert world.decide("two", 4) is Standing.WAITING_FOR_TURN
     world.apply("small")
     world.bind("small", "n0")
     assert world.standing("one") is Standing.BOOKED
@@ -211,8 +211,8 @@ def test_nobody_overtakes_who_is_held() -> None:
     world = World(4, 4)
     world.decide("small", 1)
     world.decide("a", 4)
-    assert world.decide("b", 4) is Standing.HELD
-    assert world.decide("late-and-small", 1) is Standing.HELD
+    assert world.decide("b", 4) is Standing.WAITING_FOR_TURN
+    assert world.decide("late-and-small", 1) is Standing.WAITING_FOR_TURN
     world.apply("small")
     world.bind("small", "n0")
     assert world.settle() == []
@@ -225,7 +225,7 @@ def test_a_booking_that_the_scheduler_does_not_follow_is_taken_back_and_holds_up
     world = World(4)
     world.decide("stuck", 4)
     world.apply("stuck")
-    assert world.decide("next", 4) is Standing.HELD
+    assert world.decide("next", 4) is Standing.WAITING_FOR_TURN
     world.clock.now += BIND_SECONDS + 1
     assert world.settle() == ["stuck", "next"]
     assert (world.standing("stuck"), world.standing("next")) == (Standing.LATE, Standing.WAITING)
@@ -282,7 +282,7 @@ def test_a_scale_up_is_booked_like_a_new_deployment() -> None:
     world.deployments["grows"].pods = 3
     world.put("grows")
     world.settle()
-    assert world.standing("grows") is Standing.HELD
+    assert world.standing("grows") is Standing.WAITING_FOR_TURN
     world.apply("other")
     world.bind("other", "n0")
     assert world.standing("grows") is Standing.WAITING
@@ -302,7 +302,7 @@ def test_a_pod_that_dies_is_promised_its_gpu_again_where_that_is_certain() -> No
 
 @pytest.mark.parametrize(
     ("pools", "second"),
-    [(("b",), Standing.BOOKED), (("a", "b"), Standing.HELD)],
+    [(("b",), Standing.BOOKED), (("a", "b"), Standing.WAITING_FOR_TURN)],
     ids=["other nodes are no concern", "one that may use both could take the other's"],
 )
 def test_only_who_may_use_the_same_nodes_waits(pools: tuple[str, ...], second: Standing) -> None:
@@ -318,11 +318,11 @@ def test_only_who_may_use_the_same_nodes_waits(pools: tuple[str, ...], second: S
 
     assert decide("1", shape(4, "a")) is Standing.BOOKED
     assert decide("2", shape(4, *pools)) is second
-    assert decide("3", shape(4, "a")) is Standing.HELD
-    assert decide("4", shape(4, "b")) is Standing.HELD
+    assert decide("3", shape(4, "a")) is Standing.WAITING_FOR_TURN
+    assert decide("4", shape(4, "b")) is Standing.WAITING_FOR_TURN
 
 
-def test_ten_thousand_waiting_deployments_are_a_handful_of_claims() -> None:
+def test_ten_thousand_waiting_deployments_are_a_handful_of_contenders() -> None:
     world = World(4)
     world.decide("first", 4)
     for index in range(300):
@@ -330,5 +330,5 @@ def test_ten_thousand_waiting_deployments_are_a_handful_of_claims() -> None:
     world.apply("first")
     world.bind("first", "n0")
     assert {world.standing(f"w{index}") for index in range(300)} == {Standing.WAITING}
-    assert len(world.bookings._claims) == 2
+    assert len(world.bookings._contenders) == 2
     assert world.settle() == []

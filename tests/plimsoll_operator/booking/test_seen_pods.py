@@ -231,7 +231,7 @@ def test_kinds_of_gpu_that_no_node_offers_buy_neither_work_nor_memory() -> None:
     found = ledger(8)
     for number in range(50):
         found.pod_changed(("evil", f"p{number}"), None, made_up(number))
-    assert {shape.resource for shape in found._bookings._claims} == {"nvidia.com/gpu"}
+    assert {shape.resource for shape in found._bookings._contenders} == {"nvidia.com/gpu"}
     assert len(str(made_up(0))) < 2000
 
 
@@ -239,13 +239,13 @@ def test_a_kind_of_gpu_counts_from_when_a_node_offers_it() -> None:
     found = ledger(8)
     pod = made_up(0, 1)
     found.pod_changed(("evil", "p0"), None, pod)
-    assert "amd.com/0-0" not in {shape.resource for shape in found._bookings._claims}
+    assert "amd.com/0-0" not in {shape.resource for shape in found._bookings._contenders}
     node = gpu_node("odd", count=8)
     node["status"]["allocatable"]["amd.com/0-0"] = "8"
     for _ in range(2):  # an event may be told twice
         found.node_changed(("", "odd"), None, node)
-    assert "amd.com/0-0" in {shape.resource for shape in found._bookings._claims}
+    assert "amd.com/0-0" in {shape.resource for shape in found._bookings._contenders}
     found.node_changed(("", "odd"), node, None)
-    assert "amd.com/0-0" not in {shape.resource for shape in found._bookings._claims}
+    assert "amd.com/0-0" not in {shape.resource for shape in found._bookings._contenders}
     found.pod_changed(("evil", "p0"), pod, None)
-    assert not found._bookings._claims
+    assert not found._bookings._contenders

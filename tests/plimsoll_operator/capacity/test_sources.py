@@ -15,7 +15,7 @@ from tests.plimsoll_operator.nodes import groups_of
 
 from plimsoll_estimator.hardware import known_gpus
 from plimsoll_operator.capacity import DerivedPool
-from plimsoll_operator.capacity.clouds import _instance_types, _table, claims, steering
+from plimsoll_operator.capacity.clouds import _instance_types, _table, statements, steering
 from plimsoll_operator.capacity.groups import Source
 from plimsoll_operator.capacity.index import CapacityIndex
 from plimsoll_operator.capacity.labels import MIG_PRODUCT
@@ -221,7 +221,7 @@ def test_the_order_of_trust_is_written_once() -> None:
     everything = discovered() | {f"{GKE}accelerator": "nvidia-l4", f"{KARPENTER}name": "l4", f"{EKS}name": "l4",
                                  "accelerator": "nvidia", TYPE: "g6.12xlarge"}  # fmt: skip
     order = list(Source)
-    ranks = [order.index(claim.source) for claim in claims(everything)]
+    ranks = [order.index(one.source) for one in statements(everything)]
     assert ranks == sorted(ranks)
     assert len(ranks) == 5
 

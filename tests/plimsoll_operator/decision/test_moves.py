@@ -23,7 +23,7 @@ from plimsoll_estimator import catalogue
 from plimsoll_operator.api import parse_inference_deployment
 from plimsoll_operator.decision import decide
 from plimsoll_operator.decision.fit.engine import engine_for
-from plimsoll_operator.decision.refusal.changes import changes_of, scene
+from plimsoll_operator.decision.refusal.changes import changes_of, refused_of
 from plimsoll_operator.decision.request.request import read_request
 from plimsoll_operator.decision.search.moves import Mover
 from plimsoll_operator.gather import facts_for
@@ -209,7 +209,7 @@ def test_a_quantised_sibling_takes_what_was_said_of_the_other_checkpoint_along()
         facts_for(deployment("Qwen/Qwen3-8B"), Files(T4), applied_plan=None), deployment=parse_inference_deployment(item)
     )
     ask = read_request(facts.deployment, facts.policy)
-    ways = list(changes_of(scene(facts, ask, lambda products: Mover(engine_for(model_of(facts), ask.version), products, None))))
+    ways = list(changes_of(refused_of(facts, ask, lambda products: Mover(engine_for(model_of(facts), ask.version), products, None))))
     (way,) = [way for way in ways if way.model is not None]
     assert way.model is not None
     assert way.model.name == "Qwen/Qwen3-8B-FP8"

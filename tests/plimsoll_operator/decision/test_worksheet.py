@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll_operator.api import RequestClass, WorkloadSpec
-from plimsoll_operator.decision.request.worksheet import PRESETS, Share, Worksheet, least_replicas, worksheet_of
+from plimsoll_operator.decision.request.worksheet import PRESETS, EngineTraffic, Worksheet, least_replicas, worksheet_of
 
 
 def request_class(name: str = "chat", prompt: int = 2000, output: int = 500, concurrency: int = 10, **more: Any) -> RequestClass:
@@ -40,8 +40,8 @@ BY_HAND = [  # sentence, classes, headroom, engines -> context, requests in flig
 @pytest.mark.parametrize(("why", "classes", "headroom", "engines", "needs"), BY_HAND, ids=[row[0] for row in BY_HAND])
 def test_what_an_engine_must_hold(why: str, classes: list[RequestClass], headroom: int, engines: int, needs: tuple[int, int, int]) -> None:
     worksheet = sheet(*classes, headroom=headroom)
-    share = worksheet.share(engines)
-    assert (worksheet.max_model_len, share.in_flight, share.kv_tokens) == needs
+    traffic = worksheet.per_engine(engines)
+    assert (worksheet.max_model_len, traffic.in_flight, traffic.kv_tokens) == needs
 
 
 CLASSES = st.lists(
@@ -60,28 +60,28 @@ CLASSES = st.lists(
 
 @given(CLASSES, st.integers(0, 399), st.integers(1, 64), st.integers(0, 3), st.integers(1, 1000), st.integers(1, 1000))
 def test_more_traffic_never_needs_less(classes: list[RequestClass], headroom: int, engines: int, at: int, more: int, longer: int) -> None:
-    share = sheet(*classes, headroom=headroom).share(engines)
+    traffic = sheet(*classes, headroom=headroom).per_engine(engines)
     at %= len(classes)
 
-    def changed(**update: Any) -> Share:
-        return sheet(*classes[:at], classes[at].model_copy(update=update), *classes[at + 1 :], headroom=headroom).share(engines)
+    def changed(**update: Any) -> EngineTraffic:
+        return sheet(*classes[:at], classes[at].model_copy(update=update), *classes[at + 1 :], headroom=headroom).per_engine(engines)
 
     old = classes[at]
     busier = changed(concurrency=old.concurrency + more)
-    assert busier.in_flight >= share.in_flight
+    assert busier.in_flight >= traffic.in_flight
     for other in (busier, changed(output_tokens=old.output_tokens + longer), changed(prompt_tokens=old.prompt_tokens + longer)):
-        assert other.kv_tokens >= share.kv_tokens
-    assert sheet(*classes, headroom=headroom + 1).share(engines).kv_tokens >= share.kv_tokens
-    assert sheet(*classes, headroom=headroom + 1).share(engines).in_flight == share.in_flight
-    assert sheet(*classes, headroom=headroom).share(engines + 1).kv_tokens <= share.kv_tokens
+        assert other.kv_tokens >= traffic.kv_tokens
+    assert sheet(*classes, headroom=headroom + 1).per_engine(engines).kv_tokens >= traffic.kv_tokens
+    assert sheet(*classes, headroom=headroom + 1).per_engine(engines).in_flight == traffic.in_flight
+    assert sheet(*classes, headroom=headroom).per_engine(engines + 1).kv_tokens <= traffic.kv_tokens
 
 
 @given(CLASSES, st.integers(1, 64))
 def test_the_shares_together_hold_everything_and_every_figure_is_whole(classes: list[RequestClass], engines: int) -> None:
     worksheet = sheet(*classes, headroom=10)
-    share = worksheet.share(engines)
-    assert engines * share.in_flight >= worksheet.in_flight
-    assert all(type(figure) is int for figure in (share.in_flight, share.kv_tokens, worksheet.max_model_len))
+    traffic = worksheet.per_engine(engines)
+    assert engines * traffic.in_flight >= worksheet.in_flight
+    assert all(type(figure) is int for figure in (traffic.in_flight, traffic.kv_tokens, worksheet.max_model_len))
 
 
 def test_a_split_takes_the_longest_class_out() -> None:

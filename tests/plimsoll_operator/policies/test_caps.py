@@ -14,7 +14,7 @@ from tests.plimsoll_operator.policies.policy_world import LLAMA, fit_policy, wor
 from tests.plimsoll_operator.reconcile_world import World
 
 from plimsoll_operator.api import FitPolicySpec
-from plimsoll_operator.decision.checks.caps import hold, over_cap, use_of_plan
+from plimsoll_operator.decision.checks.caps import over_cap, use_of_plan, within_caps
 from plimsoll_operator.facts import NamespaceUse
 from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, FIT_POLICIES, INFERENCE_DEPLOYMENTS
 
@@ -50,7 +50,7 @@ def test_replicas_beyond_a_cap_are_held(why: str, caps: dict[str, Any], others: 
     size = 2 if large else 1
     predicted = replace(PLAN.predicted, weights_bytes=20 * GIB)
     plan = replace(PLAN, tensor_parallel_size=size, gpus_per_replica=size, predicted=predicted)
-    held = hold(allows(**caps), beside(others), plan, wanted=wanted, has=has)
+    held = within_caps(allows(**caps), beside(others), plan, wanted=wanted, has=has)
     assert held.replicas == kept, why
     assert (held.reject is not None) == (kept < wanted), "what is held is said, and nothing else"
 
@@ -58,7 +58,7 @@ def test_replicas_beyond_a_cap_are_held(why: str, caps: dict[str, Any], others: 
 @given(cap=st.integers(0, 40), others=st.integers(0, 40), has=st.integers(0, 12), wanted=st.integers(0, 12), per_replica=st.integers(1, 8))
 def test_a_hold_takes_no_pod_away_and_lets_nothing_past(cap: int, others: int, has: int, wanted: int, per_replica: int) -> None:
     policy, plan = allows(maxGpusPerNamespace=cap), replace(PLAN, tensor_parallel_size=per_replica, gpus_per_replica=per_replica)
-    kept = hold(policy, beside(others), plan, wanted=wanted, has=has).replicas
+    kept = within_caps(policy, beside(others), plan, wanted=wanted, has=has).replicas
     assert min(wanted, has) <= kept <= wanted
     if kept > has:
         assert over_cap(policy, beside(others), use_of_plan(plan, kept)) is None

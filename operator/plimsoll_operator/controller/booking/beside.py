@@ -12,7 +12,7 @@ from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.tally import bump
 from plimsoll_operator.controller.booking.bookings import Bookings
 from plimsoll_operator.controller.booking.demand import PodShape
-from plimsoll_operator.controller.booking.seen_pods import Claims
+from plimsoll_operator.controller.booking.seen_pods import Contenders
 from plimsoll_operator.ports import Key, Manifest
 
 
@@ -21,14 +21,14 @@ class Beside:
 
     def __init__(self, bookings: Bookings) -> None:
         self._bookings = bookings
-        self._claimed: dict[tuple[str, Key], Claims] = {}
-        self._asked: dict[tuple[str, Key], Claims] = {}
+        self._contending: dict[tuple[str, Key], Contenders] = {}
+        self._asked: dict[tuple[str, Key], Contenders] = {}
         self._offers: dict[Key, frozenset[str]] = {}
         self._offered: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """How many take or may take something."""
-        return len(self._claimed.keys() | self._asked.keys())
+        return len(self._contending.keys() | self._asked.keys())
 
     def node_changed(self, key: Key, node: Manifest | None) -> None:
         """Keep what kinds of GPU nodes offer; pods that wait for one that was offered by none are counted from now on."""
@@ -45,26 +45,26 @@ class Beside:
             for name in names:
                 bump(self._offered, name, by)
         if before != set(self._offered):
-            for whose, claims in tuple(self._asked.items()):
-                self.claim(whose, claims)
+            for whose, contenders in tuple(self._asked.items()):
+                self.contend(whose, contenders)
 
-    def claim(self, whose: tuple[str, Key], claims: Claims) -> None:
+    def contend(self, whose: tuple[str, Key], contenders: Contenders) -> None:
         """What this pod, or this deployment's pods beyond the missing ones, may take at any moment: of what some node offers."""
-        for shape, pods in self._claimed.pop(whose, ()):
-            self._bookings.claim_beside(shape, -pods)
+        for shape, pods in self._contending.pop(whose, ()):
+            self._bookings.contend_beside(shape, -pods)
         self._asked.pop(whose, None)
-        if claims:
-            self._asked[whose] = claims
-        claims = tuple((self._bookings.few(shape), pods) for shape, pods in claims if shape.resource in self._offered)
-        if claims:
-            self._claimed[whose] = claims
-        for shape, pods in claims:
-            self._bookings.claim_beside(shape, pods)
+        if contenders:
+            self._asked[whose] = contenders
+        contenders = tuple((self._bookings.few(shape), pods) for shape, pods in contenders if shape.resource in self._offered)
+        if contenders:
+            self._contending[whose] = contenders
+        for shape, pods in contenders:
+            self._bookings.contend_beside(shape, pods)
 
 
-def summed(claims: Iterable[Claims]) -> Claims:
+def summed(contenders: Iterable[Contenders]) -> Contenders:
     """All of these, each kind of pod once."""
     total: Counter[PodShape] = Counter()
-    for rows in claims:
+    for rows in contenders:
         total.update(dict(rows))
     return tuple(total.items())

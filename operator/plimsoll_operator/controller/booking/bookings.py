@@ -1,15 +1,16 @@
 """Who may count on free GPUs, and in which order pods are shown to the scheduler.
 
-A booking is a promise: its pods find nodes in whatever order kube-scheduler takes the pods that it can see, and wherever it
+A booking is certain: its pods find nodes in whatever order kube-scheduler takes the pods that it can see, and wherever it
 puts each of them. So before a deployment's pods are shown, one of three things is decided, in decision order:
 
 * Booked: all are certain to find GPUs beside everything that is booked or visible already.
-* Held: they might be, once what is booked before them is on nodes. Until then neither they nor what comes after them is shown.
+* Waiting for their turn: they might be, once what is booked before them is on nodes. Until then neither they nor what comes after them
+  is shown.
 * Waiting: nothing booked is on its way and they are not certain. They are shown all the same (autoscalers and preemption
   must see them) or stay behind their scheduling gate, and count as available only when they are bound.
 
-Nobody waits for what does not happen: pods that are not made claim nothing (`demand`), a namespace whose claims were not kept stands
-behind the others (`debts`), and GPUs that nobody has taken for a while are lent to gated pods without a promise (`idle`).
+Nobody waits for what does not happen: pods that are not made contend for nothing (`demand`), a namespace whose pods did not come stands
+behind the others (`debts`), and GPUs that nobody has taken for a while are lent to gated pods without a booking (`idle`).
 
 Called by the ledger under its lock. Derived, never stored: after a restart the same follows from children and pods. Knows
 no plans, no objects and makes no requests.
@@ -28,7 +29,7 @@ from plimsoll_operator.controller.booking.idle import IDLE_SECONDS, Idle
 from plimsoll_operator.ports import Key
 
 Histogram = tuple[tuple[int, int], ...]
-# One settling judges so many deployments of a namespace in vain: each that asks for something else costs a walk over all claims.
+# One settling judges so many deployments of a namespace in vain: each that asks for something else costs a walk over all contenders.
 IN_VAIN_A_NAMESPACE: Final = 32
 MANY_KINDS: Final = 512
 
@@ -45,7 +46,7 @@ class Bookings:
         self._lent: set[Key] = set()
         self._missing: Counter[PodShape] = Counter()
         self._flying: Counter[PodShape] = Counter()
-        self._claims: Counter[PodShape] = Counter()
+        self._contenders: Counter[PodShape] = Counter()
         self._debts = Debts()
         self._idle = Idle()
 
@@ -86,14 +87,14 @@ class Bookings:
             self._debts.add(key[0], now - (entry.booked_at if booked else entry.asked_at), now)
 
     def few(self, shape: PodShape) -> PodShape:
-        """This shape, or where claims are of too many kinds already one that takes at least as much and is like others."""
-        return shape if shape in self._claims or len(self._claims) < MANY_KINDS else shape.coarse()
+        """This shape, or where contenders are of too many kinds already one that takes at least as much and is like others."""
+        return shape if shape in self._contenders or len(self._contenders) < MANY_KINDS else shape.coarse()
 
-    def claim_beside(self, shape: PodShape, pods: int) -> None:
+    def contend_beside(self, shape: PodShape, pods: int) -> None:
         """Pods that the scheduler sees and that are nobody's missing ones (negative: no longer)."""
-        self._claims[shape] += pods
-        if self._claims[shape] <= 0:
-            del self._claims[shape]
+        self._contenders[shape] += pods
+        if self._contenders[shape] <= 0:
+            del self._contenders[shape]
 
     def drop(self, key: Key) -> None:
         """The deployment wants nothing any more."""
@@ -146,7 +147,7 @@ class Bookings:
         """Take a booking back that is overdue, or that has become uncertain because GPUs went away."""
         entry = self._entries[key]
         overdue = now > entry.due
-        if not overdue and room.still_certain(entry.demand.shape, self._claims):
+        if not overdue and room.still_certain(entry.demand.shape, self._contenders):
             return False
         if overdue:
             self._debts.add(key[0], now - entry.booked_at, now)
@@ -192,7 +193,7 @@ class Bookings:
             return False
         self._uncount(key, entry)
         if entry.demand.gated:
-            entry.lent, entry.lent_at = entry.claim + pods, now
+            entry.lent, entry.lent_at = entry.contending + pods, now
         else:
             entry.release(now)
         self._count(key, entry, now)
@@ -203,7 +204,7 @@ class Bookings:
         shape, each = entry.demand.shape, entry.demand.pods_per_replica
         others = (self._entries[other] for other in self._lent if other[0] == key[0])
         recent = sum(-(-other.lent * other.demand.shape.gpus // shape.gpus) for other in others if now - other.lent_at < IDLE_SECONDS)
-        return max(0, min(entry.missing - entry.claim, self._idle.pods(shape) - recent)) // each * each
+        return max(0, min(entry.missing - entry.contending, self._idle.pods(shape) - recent)) // each * each
 
     def _on_its_way(self, pools: frozenset[str], room: _Room) -> bool:
         return any(pools & room.pools(shape) for shape in self._flying)
@@ -214,7 +215,7 @@ class Bookings:
         return room.possible(entry.demand.shape, flying) > self._flying[entry.demand.shape]
 
     def _bookable(self, entry: Entry, room: _Room, hopeless: dict[PodShape, int]) -> int:
-        """How many further pods can be promised: all or none of them, but replica by replica behind a gate."""
+        """How many further pods can be booked: all or none of them, but replica by replica behind a gate."""
         most, each = entry.missing - entry.booked, entry.demand.pods_per_replica
         if self._stays_certain(entry, most, room, hopeless):
             return most
@@ -230,13 +231,13 @@ class Bookings:
     def _stays_certain(self, entry: Entry, pods: int, room: _Room, hopeless: dict[PodShape, int]) -> bool:
         """Whether everything that is booked keeps its certainty beside `pods` more of this one, and these are certain too."""
         shape = entry.demand.shape
-        more = max(entry.shown, entry.booked + pods) - entry.claim
+        more = max(entry.shown, entry.booked + pods) - entry.contending
         if more >= hopeless.get(shape, more + 1):
             return False
-        claims = self._claims.copy()
-        claims[shape] += more
+        contenders = self._contenders.copy()
+        contenders[shape] += more
         touched = [one for one in self._flying if one != shape and room.pools(one) & room.pools(shape)]
-        if all(room.certain(one, claims) for one in (shape, *touched)):
+        if all(room.certain(one, contenders) for one in (shape, *touched)):
             return True
         hopeless[shape] = more
         return False
@@ -264,7 +265,7 @@ class Bookings:
                 del counter[entry.demand.shape]
 
     def _counters(self, entry: Entry) -> tuple[tuple[Counter[PodShape], int], ...]:
-        return ((self._missing, entry.missing), (self._claims, entry.claim), (self._flying, entry.booked))
+        return ((self._missing, entry.missing), (self._contenders, entry.contending), (self._flying, entry.booked))
 
     def _sets(self, entry: Entry) -> tuple[tuple[set[Key], bool], ...]:
         return (
@@ -287,31 +288,31 @@ class _Room:
         """Names of the pools whose nodes its pods may use."""
         return self._of(shape)[0]
 
-    def certain(self, shape: PodShape, claims: Mapping[PodShape, int]) -> bool:
-        """Whether all pods that claim this shape find nodes, in every order and wherever the others go."""
-        return certain_pods(self._of(shape)[1], self._beside(shape, claims), shape.requests) >= claims.get(shape, 0)
+    def certain(self, shape: PodShape, contenders: Mapping[PodShape, int]) -> bool:
+        """Whether all contenders of this shape find nodes, in every order and wherever the others go."""
+        return certain_pods(self._of(shape)[1], self._beside(shape, contenders), shape.requests) >= contenders.get(shape, 0)
 
-    def still_certain(self, shape: PodShape, claims: Mapping[PodShape, int]) -> bool:
-        """The same, worked out once for all deployments of the shape until the claims are others."""
+    def still_certain(self, shape: PodShape, contenders: Mapping[PodShape, int]) -> bool:
+        """The same, worked out once for all deployments of the shape until the contenders are others."""
         if shape not in self._certain:
-            self._certain[shape] = self.certain(shape, claims)
+            self._certain[shape] = self.certain(shape, contenders)
         return self._certain[shape]
 
     def forget_certain(self) -> None:
-        """The claims are others now."""
+        """The contenders are others now."""
         self._certain.clear()
 
-    def possible(self, shape: PodShape, claims: Mapping[PodShape, int]) -> int:
-        """Pods of this shape that could find nodes beside the claims of others."""
-        return possible_pods(self._of(shape)[1], self._beside(shape, claims), shape.gpus)
+    def possible(self, shape: PodShape, contenders: Mapping[PodShape, int]) -> int:
+        """Pods of this shape that could find nodes beside other contenders."""
+        return possible_pods(self._of(shape)[1], self._beside(shape, contenders), shape.gpus)
 
     def idle(self, shape: PodShape) -> int:
         """Pods of this shape for which GPUs are held by no pod on a node."""
         return self.possible(shape, {})
 
-    def _beside(self, shape: PodShape, claims: Mapping[PodShape, int]) -> list[Booking]:
+    def _beside(self, shape: PodShape, contenders: Mapping[PodShape, int]) -> list[Booking]:
         pools = self.pools(shape)
-        beside = [(one, pods) for one, pods in claims.items() if one != shape and self.pools(one) & pools]
+        beside = [(one, pods) for one, pods in contenders.items() if one != shape and self.pools(one) & pools]
         return [placeable(self._of(one)[1], Booking(pods=pods, each=one.requests)) for one, pods in beside]
 
     def _of(self, shape: PodShape) -> tuple[frozenset[str], Histogram]:

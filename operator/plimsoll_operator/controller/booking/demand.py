@@ -1,6 +1,6 @@
-"""What one deployment's missing pods claim: pods that exist and, for a moment, those that were asked for and are not there yet.
+"""What one deployment's missing pods contend for: pods that exist and, for a moment, those that were asked for and are not there yet.
 
-Values and the arithmetic of one entry of the bookings; time is handed in. What does not exist claims nothing for long: a quota, Pod
+Values and the arithmetic of one entry of the bookings; time is handed in. What does not exist contends for nothing for long: a quota, Pod
 Security or an admission webhook may keep a child from ever making the pods it is asked for. Knows no pools and no other deployment.
 """
 
@@ -32,7 +32,7 @@ class Standing(StrEnum):
 
     SETTLED = "Settled"
     BOOKED = "Booked"
-    HELD = "Held"
+    WAITING_FOR_TURN = "WaitingForTurn"
     WAITING = "Waiting"
     LATE = "Late"
     ABSENT = "Absent"
@@ -40,7 +40,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodShape:
-    """What missing pods of alike plans look for; claims are counted by it, so that ten thousand of them cost a handful.
+    """What missing pods of alike plans look for; contenders are counted by it, so that ten thousand of them cost a handful.
 
     Without pools and products it may be any node that has the resource. `selector` are the node labels it asks for beside.
     """
@@ -98,9 +98,9 @@ class PodDemand:
 class Entry:
     """`untried` until its pods have been judged as they are now; `released` replicas may be asked for by the child.
 
-    `booked` pods are promised GPUs since `booked_at`, at the latest until `due`. `lent` pods behind a gate may be shown without a
-    promise. `absent` pods are wanted, do not exist, and are not believed in: they claim nothing. `given_up` says that they have had their
-    time. `asked_at` is when pods that did not exist were last asked for, `appeared_at` when the latest of them did.
+    `booked` pods have GPUs booked since `booked_at`, at the latest until `due`. `lent` pods behind a gate may be shown without a
+    booking. `absent` pods are wanted, do not exist, and are not believed in: they contend for nothing. `given_up` says that they have
+    had their time. `asked_at` is when pods that did not exist were last asked for, `appeared_at` when the latest of them did.
     """
 
     demand: PodDemand
@@ -131,7 +131,7 @@ class Entry:
 
     @property
     def phantoms(self) -> int:
-        """Of these the ones that are believed in, and so claim GPUs."""
+        """Of these the ones that are believed in, and so contend for GPUs."""
         return self.gone - self.absent
 
     def believed_until(self) -> float:
@@ -141,7 +141,7 @@ class Entry:
         return max(until, self.due) if self.booked else until
 
     def disbelieve(self, now: float, *, trusted: bool) -> None:
-        """Work out `absent` anew, and let go of what was promised to pods that do not come."""
+        """Work out `absent` anew, and let go of what was booked for pods that do not come."""
         self.given_up = self.demand.refused or now >= self.believed_until()
         self.absent = 0 if not self.given_up and (trusted or self.booked > 0) else self.gone
         self.booked = min(self.booked, self.missing)
@@ -155,14 +155,14 @@ class Entry:
         return min(self.missing, max(0, seen))
 
     @property
-    def claim(self) -> int:
-        """Pods that may take GPUs, or for which some are promised."""
+    def contending(self) -> int:
+        """Pods that may take GPUs, or for which some are booked."""
         return max(self.shown, self.booked)
 
     @property
     def hidden(self) -> bool:
         """Whether some of its pods are not shown and have no booking."""
-        return self.missing > self.claim
+        return self.missing > self.contending
 
     @property
     def queued(self) -> bool:
@@ -179,7 +179,7 @@ class Entry:
         if self.late and self.missing:
             return Standing.LATE
         if self.hidden and not self.demand.gated:
-            return Standing.HELD
+            return Standing.WAITING_FOR_TURN
         return Standing.ABSENT if self.absent and self.given_up else Standing.WAITING
 
     def follow(self, demand: PodDemand, now: float) -> None:
@@ -203,7 +203,7 @@ class Entry:
             self.due = min(now + BIND_SECONDS, self._latest())
 
     def book(self, pods: int, now: float) -> None:
-        """Promise GPUs to `pods` more of them."""
+        """Book GPUs for `pods` more of them."""
         if not self.booked:
             self.booked_at = now
         self.booked += pods

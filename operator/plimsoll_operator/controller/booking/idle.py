@@ -1,7 +1,7 @@
 """For how many pods GPUs have lain idle for a while: free, and taken by nobody who could have.
 
 Asked by the bookings for pods behind a gate. A visible pod that the scheduler never takes (a volume that does not bind, a node
-selector that nobody has, a scheduler that nobody runs) makes every promise beside it uncertain; it must not keep the GPUs idle too.
+selector that nobody has, a scheduler that nobody runs) makes every booking beside it uncertain; it must not keep the GPUs idle too.
 Only pods on nodes count here, so nobody stretches the wait with pods that come and go. Time is handed in.
 """
 

@@ -1,4 +1,4 @@
-"""Which GPUs are free and which are promised: the capacity index, fed by informers, and the bookings of the serial step.
+"""Which GPUs are free and which are booked: the capacity index, fed by informers, and the bookings of the serial step.
 
 Bookings are derived, never stored: GPUs of applied plans whose pods are not on a node yet. After a restart the same
 bookings follow from the children's annotations and the pods. Thread-safe; knows no verdicts and makes no requests.
@@ -24,7 +24,7 @@ from plimsoll_operator.controller.booking.demand import PodDemand, PodShape, Sta
 from plimsoll_operator.controller.booking.engine_start import EngineStart, engine_starts
 from plimsoll_operator.controller.booking.label_keys import LabelKeys
 from plimsoll_operator.controller.booking.pod_trouble import pods_fail
-from plimsoll_operator.controller.booking.seen_pods import SeenPods, claims_of_stranger, uid_of
+from plimsoll_operator.controller.booking.seen_pods import SeenPods, contenders_of_stranger, uid_of
 from plimsoll_operator.controller.booking.spread import candidates, spread
 from plimsoll_operator.decision.checks.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse, NamespaceUse, PoolFacts, narrowed
@@ -102,7 +102,7 @@ class Ledger:
             if old is not None and (new is None or uid_of(old) != uid_of(new)):
                 self._index.pod_event("DELETED", old)
             touched = self._seen.change(old, new)
-            self._beside.claim(("pod", key), claims_of_stranger(new))
+            self._beside.contend(("pod", key), contenders_of_stranger(new))
             for owner in touched:
                 self._weigh(owner)
             owner_now = deployment_of(new["metadata"]) if new is not None else None
@@ -125,9 +125,9 @@ class Ledger:
         return self._seen.on_node(node) if before != self._not_ready.get(node, "True") else []
 
     def reserve(self, key: Key, reservation: Reservation | None) -> Standing:
-        """Promise this plan's missing pods GPUs, and say how they stand; None takes the promise back.
+        """Keep GPUs for this plan's missing pods, and say how they stand; None takes the reservation back.
 
-        The same promise again changes nothing: what time alone changes is seen to by `expire`.
+        The same reservation again changes nothing: what time alone changes is seen to by `expire`.
         """
         with self._lock:
             if self._reservations.get(key) == reservation:
@@ -140,7 +140,7 @@ class Ledger:
         return standing
 
     def recover(self, reservations: Mapping[Key, Reservation]) -> None:
-        """Take over what an earlier leader has promised, all of it before anything new is decided."""
+        """Take over what an earlier leader has reserved, all of it before anything new is decided."""
         with self._lock:
             for key, reservation in reservations.items():
                 self._reserve(key, reservation)
@@ -156,7 +156,7 @@ class Ledger:
         self._wake(woken)
 
     def reserved(self, key: Key) -> Reservation | None:
-        """What the deployment is promised at this moment."""
+        """What is reserved for the deployment at this moment."""
         with self._lock:
             return self._reservations.get(key)
 
@@ -189,13 +189,13 @@ class Ledger:
             return max(0, self._bookings.may_show(key) - sum(not row.gated for row in self._seen.waiting(key).values()))
 
     def waits_for_us(self, key: Key) -> bool:
-        """Whether a pod of it stands behind its gate though GPUs for it are booked: they are promised for some seconds only."""
+        """Whether a pod of it stands behind its gate though GPUs for it are booked: a booking lasts some seconds only."""
         booked = self.gates_to_lift(key)
         with self._lock:
             return booked > 0 and any(row.gated for row in self._seen.waiting(key).values())
 
     def use_beside(self, key: Key) -> NamespaceUse:
-        """What the namespace's other deployments are promised together."""
+        """What is reserved for the namespace's other deployments together."""
         with self._lock:
             return self._used.get(key[0], NamespaceUse()).without(_use_of(self._reservations.get(key)))
 
@@ -299,7 +299,7 @@ class Ledger:
         self._weigh(key)
 
     def _count(self, namespace: str, before: DeploymentUse | None, after: DeploymentUse | None) -> None:
-        """Keep what the namespace is promised together, so that a cap costs the same however many deployments there are."""
+        """Keep what is reserved in the namespace together, so that a cap costs the same however many deployments there are."""
         used = self._used.pop(namespace, NamespaceUse()).without(before)
         used = used if after is None else used.with_use(after)
         if used != NamespaceUse():
@@ -310,7 +310,7 @@ class Ledger:
         reservation, waiting = self._reservations.get(key), self._seen.waiting(key).values()
         if reservation is None:
             self._bookings.drop(key)
-            self._beside.claim(("deployment", key), summed(row.may_take for row in waiting))
+            self._beside.contend(("deployment", key), summed(row.may_take for row in waiting))
             return
         shape, bound = _shape_of(reservation.plan, reservation.selector), len(self._seen.staying(key))
         # A replica over several nodes is as many pods.
@@ -320,7 +320,7 @@ class Ledger:
         # While a rollout surges, the scheduler sees more pods than are missing.
         surplus = visible - max(0, wanted - bound)
         others = summed(row.may_take for row in waiting if not row.fits(shape))
-        self._beside.claim(("deployment", key), (*others, *(((shape, surplus),) if surplus > 0 else ())))
+        self._beside.contend(("deployment", key), (*others, *(((shape, surplus),) if surplus > 0 else ())))
         demand = PodDemand(
             shape=shape,
             wanted=wanted,

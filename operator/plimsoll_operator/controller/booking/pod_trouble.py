@@ -41,7 +41,7 @@ _REASONS: Final = {str(reason): reason for reason in PodsFailReason}
 _BACK_OFF: Final = "CrashLoopBackOff"
 # The kubelet says the same in turns: what went wrong, and that it waits after what went wrong.
 _WAITS: Final = re.compile(r'^Back-off pulling image "[^"]*"(: ErrImagePull: ?)?')
-ELSEWHERE: Final = "See root cause above"
+ROOT_CAUSE_ABOVE: Final = "See root cause above"
 """Of vLLM's server, when its engine's process has ended (vllm/v1/engine/utils.py)."""
 WORDS: Final = "; its last words: "
 _KILLED: Final = 128 + 9
@@ -63,7 +63,7 @@ def pod_trouble(pod: Manifest) -> Manifest | None:
         found = _of_container(row)
         if found is not None:
             reason, words, cause = found
-            asks = reason is PodsFailReason.ENGINE_ENDS and (WORDS not in words or ELSEWHERE in words)
+            asks = reason is PodsFailReason.ENGINE_ENDS and (WORDS not in words or ROOT_CAUSE_ABOVE in words)
             log = str(row.get("name", "")) if asks else ""
             return {"reason": str(reason), "message": without_tokens(one_line(words, MAX_WORDS)), "log": log, "cause": cause}
     return None

@@ -19,7 +19,7 @@ from plimsoll_operator.pod import PodRequests
 from plimsoll_operator.ports import Key, Manifest
 
 _OVER: Final = ("Succeeded", "Failed")
-Claims = tuple[tuple[PodShape, int], ...]
+Contenders = tuple[tuple[PodShape, int], ...]
 _T = TypeVar("_T")
 
 
@@ -29,14 +29,14 @@ class Waiting:
 
     pod: Manifest
     gated: bool
-    asks: Claims
+    asks: Contenders
 
     def fits(self, shape: PodShape) -> bool:
         """Whether it asks for what the plan's pods ask for."""
         return any((one.resource, one.gpus) == (shape.resource, shape.gpus) for one, _ in self.asks)
 
     @property
-    def may_take(self) -> Claims:
+    def may_take(self) -> Contenders:
         """What it may take at any moment: nothing while a gate holds it."""
         return () if self.pod["spec"].get("schedulingGates") else self.asks
 
@@ -96,7 +96,7 @@ class SeenPods:
         _keep(self._waiting, owner, uid_of(pod), Waiting(pod=pod, gated=has_gate(pod), asks=_asks(pod)) if waits else None)
 
 
-def claims_of_stranger(pod: Manifest | None) -> Claims:
+def contenders_of_stranger(pod: Manifest | None) -> Contenders:
     """The GPUs of a pod that the scheduler may put on a node at any moment; which nodes it may use is not looked at."""
     if pod is None or deployment_of(pod["metadata"]) is not None or "deletionTimestamp" in pod["metadata"]:
         return ()
@@ -115,7 +115,7 @@ def has_gate(pod: Manifest) -> bool:
     return any(gate.get("name") == CAPACITY_GATE for gate in pod["spec"].get("schedulingGates") or ())
 
 
-def _asks(pod: Manifest) -> Claims:
+def _asks(pod: Manifest) -> Contenders:
     asked = pod_requests(pod["spec"])
     gpus = [(resource, units) for resource, units in asked.items() if resource.startswith(GPU_RESOURCE_PREFIXES)]
     memory, cpu, storage = (_coarse(asked.get(name, 0)) for name in (MEMORY, CPU, STORAGE))
@@ -124,7 +124,7 @@ def _asks(pod: Manifest) -> Claims:
 
 
 def _coarse(amount: int) -> int:
-    """Rounded up by at most a quarter, so that thousands of strangers' pods, each of another size, are few claims."""
+    """Rounded up by at most a quarter, so that thousands of strangers' pods, each of another size, are few kinds of contenders."""
     step = 1 << max(0, amount.bit_length() - 3)
     return -(-amount // step) * step
 

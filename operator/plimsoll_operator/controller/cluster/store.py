@@ -247,7 +247,7 @@ class StoreView:
         return self._objects.labels_of(namespace)
 
     def use_beside(self, namespace: str, name: str) -> NamespaceUse:
-        """See gather.Store: by what is promised, so that two plans of the same second both count."""
+        """See gather.Store: by what is reserved, so that two plans of the same second both count."""
         return self._use_beside((namespace, name))
 
     def bypass_is_protected(self) -> bool:

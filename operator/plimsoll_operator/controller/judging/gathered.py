@@ -1,4 +1,4 @@
-"""Values of one look at an InferenceDeployment: what was read of it, what was decided, and what its plan is promised.
+"""Values of one look at an InferenceDeployment: what was read of it, what was decided, and what is reserved for its plan.
 
 Made and read by the reconciler and its judge. Pure.
 """
@@ -19,7 +19,7 @@ from plimsoll_operator.controller.children.course import (
     applied_from_child,
 )
 from plimsoll_operator.controller.children.refusals import pods_refused
-from plimsoll_operator.decision.checks.caps import Hold
+from plimsoll_operator.decision.checks.caps import Capped
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.names import REPLAN_ANNOTATION
 from plimsoll_operator.ports import Key, Manifest
@@ -44,19 +44,19 @@ class Gathered:
 class Decided:
     """The verdict, what follows from it, and what it was made from.
 
-    `standing` is how pods stand that are on no node, `hold` how many of the wanted replicas the caps let it have.
+    `standing` is how pods stand that are on no node, `capped` how many of the wanted replicas the caps let it have.
     """
 
     verdict: Verdict
     course: Course
     facts: Facts
-    hold: Hold
+    capped: Capped
     standing: Standing = Standing.SETTLED
 
     @property
-    def held(self) -> bool:
+    def waits_for_turn(self) -> bool:
         """Whether its pods may not be shown yet."""
-        return self.standing is Standing.HELD
+        return self.standing is Standing.WAITING_FOR_TURN
 
 
 def gathered_of(key: Key, raw: Manifest, deployment: InferenceDeployment, child: Manifest | None) -> Gathered:
@@ -83,7 +83,7 @@ def applied_from_status(deployment: InferenceDeployment, origin: Origin) -> Appl
 
 
 def reservation_by(gathered: Gathered, course: Course, run: Applied, wanted: int) -> Reservation:
-    """What the plan is promised: of a refused spec no more than the child has, gated as the pods that carry it are."""
+    """What is reserved for the plan: of a refused spec no more than the child has, gated as the pods that carry it are."""
     has = replicas_of(gathered.child)
     if gathered.child is not None and kind_of(gathered.child) is not kind_for(run.plan):
         has = 0  # another kind of child takes over, and has no pods yet

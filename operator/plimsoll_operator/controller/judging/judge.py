@@ -22,7 +22,7 @@ from plimsoll_operator.controller.cluster.store import ParsedObjects, StoreView
 from plimsoll_operator.controller.judging.gathered import Decided, Gathered, replicas_of
 from plimsoll_operator.controller.judging.proposals import better, worth_asking
 from plimsoll_operator.controller.resolving.models import Models
-from plimsoll_operator.decision.checks.caps import Hold, growth_refused, hold
+from plimsoll_operator.decision.checks.caps import Capped, growth_refused, within_caps
 from plimsoll_operator.facts import Decide, Facts, ModelFacts, ModelUnknown, PoolFacts
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.ports import Key
@@ -64,10 +64,11 @@ class Judge:
 
     def decide(self, gathered: Gathered) -> Decided:
         """The verdict, and what follows from it for what runs."""
-        self._ledger.use_label_keys(gathered.key, gathered.deployment.spec.placement.node_selector)
         if gathered.applied is not None:
             self._look_at_pools()
             standing = self._facts(gathered, self._pools, free=False)
+            if self._outgrown(gathered, standing):
+                self._judged.pop(gathered.key)
             before = self._as_before(gathered, standing)
             if before is not None:
                 return self._decided(gathered, standing, *before, adopting=False)
@@ -118,11 +119,14 @@ class Judge:
         before = self._judged.get(gathered.key)
         if before is None or before[0] != self._looked_at(gathered, standing, adopting=False):
             return None
-        spec = gathered.deployment.spec
-        if before[2] is not None and not worth_asking(applied.plan, spec.replicas, spec.placement, standing.pools):
-            self._judged.pop(gathered.key)  # its own pool has grown since
-            return None
         return before[1:]
+
+    def _outgrown(self, gathered: Gathered, standing: Facts) -> bool:
+        """Whether the last answer has a better plan for want of GPUs that the applied one's own pool has by now: then it is none."""
+        before, spec = self._judged.get(gathered.key), gathered.deployment.spec
+        if before is None or before[2] is None or gathered.applied is None:
+            return False
+        return not worth_asking(gathered.applied.plan, spec.replicas, spec.placement, standing.pools)
 
     def _decide_anew(self, gathered: Gathered, facts: Facts) -> Decided:
         applied, origin = gathered.applied, gathered.origin
@@ -137,7 +141,7 @@ class Judge:
 
     def _decided(self, gathered: Gathered, facts: Facts, verdict: Verdict, better: Plan | None, *, adopting: bool) -> Decided:
         course = chart(gathered.applied, gathered.origin, verdict, adopting=adopting, better=better)
-        return Decided(verdict=verdict, course=course, facts=facts, hold=_held(gathered, course, facts, verdict))
+        return Decided(verdict=verdict, course=course, facts=facts, capped=_capped(gathered, course, facts, verdict))
 
     def _judge(self, gathered: Gathered, facts: Facts, *, adopting: bool) -> tuple[Verdict, Plan | None]:
         """decide(facts), and a better plan on other GPUs where one is only judged again.
@@ -181,12 +185,12 @@ class Judge:
         return (adopting, of_spec, model, pools, tuple(shape(sibling) for sibling in facts.siblings), *rest)
 
 
-def _held(gathered: Gathered, course: Course, facts: Facts, verdict: Verdict) -> Hold:
+def _capped(gathered: Gathered, course: Course, facts: Facts, verdict: Verdict) -> Capped:
     """More replicas of a plan that stays are asked of the policy here; a new plan's were by `decide`, a refused spec gets none."""
     wanted, has = gathered.deployment.spec.replicas, replicas_of(gathered.child)
     if course.run is None or course.adopting:
-        return Hold(replicas=wanted)
+        return Capped(replicas=wanted)
     refused = growth_refused(facts, verdict)
     if refused is not None and wanted > has:
-        return Hold(replicas=has, reject=refused)
-    return hold(facts.policy, facts.beside, course.run.plan, wanted=wanted, has=has)
+        return Capped(replicas=has, reject=refused)
+    return within_caps(facts.policy, facts.beside, course.run.plan, wanted=wanted, has=has)

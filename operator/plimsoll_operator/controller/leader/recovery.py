@@ -29,7 +29,7 @@ def deployment_of(child: Manifest, uids: Mapping[Key, str]) -> Key | None:
 
 
 def reservation_of(child: Manifest, *, gated: bool) -> Reservation | None:
-    """What the child's deployment is promised, as its annotations tell; None where they carry no plan. `gated`: some pod of it is."""
+    """What is reserved for the child's deployment, as its annotations tell; None where they carry no plan. `gated`: some pod of it is."""
     applied = applied_from_child(child)
     if applied is None:
         return None

@@ -14,7 +14,7 @@ from typing import Final
 
 from plimsoll_operator.api import ENGINE_CONTAINER
 from plimsoll_operator.conditions import PodsFail
-from plimsoll_operator.controller.booking.pod_trouble import ELSEWHERE, MAX_WORDS, WORDS, Said, last_words
+from plimsoll_operator.controller.booking.pod_trouble import MAX_WORDS, ROOT_CAUSE_ABOVE, WORDS, Said, last_words
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import Key, Kube
 from plimsoll_operator.text import one_line, without_tokens
@@ -70,6 +70,6 @@ class LastWords:
         except ApiFailure:
             return _NOTHING
         words, cause = last_words(log.decode(errors="replace"))
-        if ELSEWHERE in words or words.startswith(NO_LOG):
+        if ROOT_CAUSE_ABOVE in words or words.startswith(NO_LOG):
             return _NOTHING
         return Said(without_tokens(one_line(words, MAX_WORDS)), cause if container == ENGINE_CONTAINER else "")

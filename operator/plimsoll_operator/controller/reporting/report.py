@@ -144,8 +144,8 @@ class Reporter:
         elif course.adopts and course.run is not None:
             if applied:
                 _tell_of_the_plan(post, facts, verdict, course.run.plan)
-        elif situation.held:
-            post(kind="Warning", reason=situation.held_reason, action="Scale", note=situation.held)
+        elif situation.capped:
+            post(kind="Warning", reason=situation.capped_reason, action="Scale", note=situation.capped)
         elif isinstance(verdict, Reject | Undecided):
             post(kind="Warning", reason=str(verdict.reason), action="Plan", note=verdict.message)
         elif course.proposed is not None:

@@ -17,7 +17,7 @@ from plimsoll_operator.verdict import Plan, Reason, Reject, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Capped:
     """How many replicas an applied plan may have, and what is said to those beyond them; None where none is held."""
 
     replicas: int
@@ -75,7 +75,7 @@ def over_cap(policy: FitPolicySpec, beside: NamespaceUse, wanted: DeploymentUse)
     return None
 
 
-def hold(policy: FitPolicySpec, beside: NamespaceUse, plan: Plan, *, wanted: int, has: int) -> Hold:
+def within_caps(policy: FitPolicySpec, beside: NamespaceUse, plan: Plan, *, wanted: int, has: int) -> Capped:
     """How many of the replicas `wanted` of an applied plan its child may ask for, which asks for `has` now.
 
     What is there stays, also beyond a cap that was lowered since, and fewer may always be asked for.
@@ -83,7 +83,7 @@ def hold(policy: FitPolicySpec, beside: NamespaceUse, plan: Plan, *, wanted: int
     all_of_them = use_of_plan(plan, wanted)
     reject = over_cap(policy, beside, all_of_them)
     if reject is None or wanted <= has or policy.mode == "Warn":
-        return Hold(replicas=wanted)
+        return Capped(replicas=wanted)
     kept, too_many = has, wanted
     while too_many - kept > 1:
         middle = (kept + too_many) // 2
@@ -91,7 +91,7 @@ def hold(policy: FitPolicySpec, beside: NamespaceUse, plan: Plan, *, wanted: int
             kept = middle
         else:
             too_many = middle
-    return Hold(replicas=kept, reject=reject)
+    return Capped(replicas=kept, reject=reject)
 
 
 def _bring(wanted: DeploymentUse) -> str:

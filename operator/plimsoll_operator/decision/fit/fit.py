@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 from plimsoll_estimator import EngineArgs, Estimate, Gpu, Prepared, ResolvedArgs, round_up
 from plimsoll_operator.decision.fit import utilisation
 from plimsoll_operator.decision.fit.engine import Engine
-from plimsoll_operator.decision.fit.kv_demand import held_blocks
+from plimsoll_operator.decision.fit.kv_demand import demanded_blocks
 from plimsoll_operator.decision.fit.miss import Miss, engine_refuses, miss_of, nothing_left, pinned_problem, refusal_of
-from plimsoll_operator.decision.request.worksheet import Share
+from plimsoll_operator.decision.request.worksheet import EngineTraffic
 from plimsoll_operator.verdict import Reason
 
 CONTEXT_STEP: Final = 16
@@ -38,7 +38,7 @@ class EngineRequest:
     min_max_model_len: int
     reserve_bytes: int
     insisted_context: int = 0
-    share: Share | None = None
+    traffic: EngineTraffic | None = None
     sure: bool = False
     parts: int = 1
     room: utilisation.Room | None = None
@@ -48,7 +48,7 @@ class EngineRequest:
 class Fit:
     """It starts. `args` has every computed value filled in; `lowered` tells which unpinned defaults were lowered, and how far.
 
-    `sure`: it starts, and holds the requests asked for, even at the lower end of the estimate's interval. `held_blocks` are the KV
+    `sure`: it starts, and holds the requests asked for, even at the lower end of the estimate's interval. `demanded_blocks` are the KV
     blocks that these requests hold, headroom and vLLM's own block included; 0 without requests.
     """
 
@@ -58,7 +58,7 @@ class Fit:
     thousandths: int
     sure: bool
     lowered: tuple[tuple[str, int, int], ...] = ()
-    held_blocks: int = 0
+    demanded_blocks: int = 0
 
 
 def fit(engine: Engine, gpu: Gpu, engine_request: EngineRequest) -> Fit | Miss:
@@ -70,7 +70,7 @@ def fit(engine: Engine, gpu: Gpu, engine_request: EngineRequest) -> Fit | Miss:
         return found if engine_request.args.gpu_memory_utilization is not None else _smallest(engine, gpu, engine_request, found)
     if found.needed_bytes is None:
         return found
-    # What is short is not the card but the part of it that time-slicing can promise.
+    # What is short is not the card but the part of it that time-slicing can give.
     return replace(found, reason=Reason.SHARING_UNSAFE, message=f"1 of {engine_request.parts} time-sliced parts of the GPU is too small")
 
 
@@ -84,8 +84,8 @@ def _smallest(engine: Engine, gpu: Gpu, engine_request: EngineRequest, found: Fi
         middle = (low + high) // 2
         utilization = utilisation.fraction(middle)
         estimate = prepared.estimate(utilization)
-        sure = _is_sure(prepared, estimate, found.held_blocks)
-        if _starts(estimate, judged, found.held_blocks, sure=sure):
+        sure = _is_sure(prepared, estimate, found.demanded_blocks)
+        if _starts(estimate, judged, found.demanded_blocks, sure=sure):
             args = replace(found.args, gpu_memory_utilization=utilization)
             high, best = middle, replace(found, args=args, prepared=prepared, estimate=estimate, thousandths=middle, sure=sure)
         else:
@@ -142,11 +142,11 @@ def _start(engine: Engine, gpu: Gpu, engine_request: EngineRequest) -> Fit | Mis
     estimate = prepared.estimate(utilization)
     if engine_refuses(estimate):
         return refusal_of(estimate)
-    held = held_blocks(prepared, engine_request.share)
-    sure = _is_sure(prepared, estimate, held)
-    if not _starts(estimate, engine_request, held, sure=sure):
-        budget = utilisation.claim_bytes(thousandths, gpu.total_memory_bytes)
-        return miss_of(estimate, budget, held, longest=_longest(prepared, estimate, engine_request))
+    demanded = demanded_blocks(prepared, engine_request.traffic)
+    sure = _is_sure(prepared, estimate, demanded)
+    if not _starts(estimate, engine_request, demanded, sure=sure):
+        budget = utilisation.requested_bytes(thousandths, gpu.total_memory_bytes)
+        return miss_of(estimate, budget, demanded, longest=_longest(prepared, estimate, engine_request))
     resolved = prepared.resolved
     args = replace(
         engine_request.args,
@@ -158,7 +158,7 @@ def _start(engine: Engine, gpu: Gpu, engine_request: EngineRequest) -> Fit | Mis
         pipeline_parallel_size=resolved.pipeline_parallel_size,
         data_parallel_size=resolved.data_parallel_size,
     )
-    return Fit(args=args, prepared=prepared, estimate=estimate, thousandths=thousandths, sure=sure, held_blocks=held)
+    return Fit(args=args, prepared=prepared, estimate=estimate, thousandths=thousandths, sure=sure, demanded_blocks=demanded)
 
 
 def _room(prepared: Prepared, gpu: Gpu, engine_request: EngineRequest) -> int:
@@ -168,16 +168,16 @@ def _room(prepared: Prepared, gpu: Gpu, engine_request: EngineRequest) -> int:
     return room.for_engine(prepared.host_memory.resident_bytes, pinned=pinned) // engine_request.parts
 
 
-def _is_sure(prepared: Prepared, estimate: Estimate, held: int) -> bool:
+def _is_sure(prepared: Prepared, estimate: Estimate, demanded: int) -> bool:
     """Whether what starts also starts, and holds so many blocks, at the lower end of its interval."""
     interval = estimate.available_kv_cache_interval_bytes
-    return interval is None or estimate.verdict != "starts" or prepared.starts_with_pool(interval[0], held)
+    return interval is None or estimate.verdict != "starts" or prepared.starts_with_pool(interval[0], demanded)
 
 
-def _starts(estimate: Estimate, engine_request: EngineRequest, held: int, *, sure: bool) -> bool:
+def _starts(estimate: Estimate, engine_request: EngineRequest, demanded: int, *, sure: bool) -> bool:
     """Starts and holds the requests asked for; for a sure one, and for an engine newer than any known one, even at the pessimistic end."""
     plan = estimate.kv_plan
-    if estimate.verdict != "starts" or (plan is not None and plan.num_gpu_blocks < held):
+    if estimate.verdict != "starts" or (plan is not None and plan.num_gpu_blocks < demanded):
         return False
     return sure or not _must_be_sure(estimate, engine_request)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from plimsoll_estimator import NULL_BLOCKS, Estimate, Prepared, RankEstimate, ceil_div
-from plimsoll_operator.decision.request.worksheet import Share
+from plimsoll_operator.decision.request.worksheet import EngineTraffic
 
 
 def fullest(estimate: Estimate) -> RankEstimate:
@@ -16,28 +16,28 @@ def fullest(estimate: Estimate) -> RankEstimate:
     return min(estimate.ranks, key=lambda rank: (rank.available_kv_cache_bytes, rank.rank))
 
 
-def held_blocks(prepared: Prepared, share: Share | None) -> int:
+def demanded_blocks(prepared: Prepared, traffic: EngineTraffic | None) -> int:
     """Blocks of the KV cache that the requests of one engine hold at once, headroom and the block vLLM keeps for itself included.
 
     Counted by the layout's groups, so that block rounding, sliding windows and recurrent state are those of the plan.
     """
-    if share is None:
+    if traffic is None:
         return 0
-    blocks = prepared.blocks_held_by(share.requests)
-    return share.with_headroom(blocks) + NULL_BLOCKS if blocks else 0
+    blocks = prepared.blocks_held_by(traffic.requests)
+    return traffic.with_headroom(blocks) + NULL_BLOCKS if blocks else 0
 
 
-def needed_kv_bytes(estimate: Estimate, held: int = 0) -> int:
-    """What the held blocks, and at least one request of max_model_len, take on the fullest rank."""
-    return max(_one_request_bytes(estimate), held * (fullest(estimate).kv_block_bytes or 0))
+def needed_kv_bytes(estimate: Estimate, demanded: int = 0) -> int:
+    """What the demanded blocks, and at least one request of max_model_len, take on the fullest rank."""
+    return max(_one_request_bytes(estimate), demanded * (fullest(estimate).kv_block_bytes or 0))
 
 
-def needed_kv_tokens(estimate: Estimate, held: int = 0) -> int:
-    """The same in tokens as the plan counts them, rounded up: the held share of its blocks, and at least one request."""
+def needed_kv_tokens(estimate: Estimate, demanded: int = 0) -> int:
+    """The same in tokens as the plan counts them, rounded up: the part of its blocks that is demanded, and at least one request."""
     plan, resolved = estimate.kv_plan, estimate.resolved
     if plan is None or resolved is None or not plan.kv_cache_tokens:
         return 0
-    return max(resolved.max_model_len, ceil_div(plan.kv_cache_tokens * held, plan.num_gpu_blocks))
+    return max(resolved.max_model_len, ceil_div(plan.kv_cache_tokens * demanded, plan.num_gpu_blocks))
 
 
 def _one_request_bytes(estimate: Estimate) -> int:

@@ -54,20 +54,20 @@ def pinned_problem(outside: OutsideBudget, gpu: Gpu, pinned: float, room_bytes: 
     `room_bytes` is what there is for the engine. On a time-sliced card what the other parts may hold is not there: Kubernetes does not
     say which card a replica gets.
     """
-    claim = utilisation.claim_bytes(utilisation.thousandths_of(pinned), gpu.total_memory_bytes)
+    requested = utilisation.requested_bytes(utilisation.thousandths_of(pinned), gpu.total_memory_bytes)
     beside = outside.pre_snapshot_bytes + outside.post_kv_bytes
     most = utilisation.text(max(0, utilisation.computed(outside, 0, gpu.total_memory_bytes, room_bytes)))
-    if claim + beside <= room_bytes:
+    if requested + beside <= room_bytes:
         return None
     return Miss(
         reason=Reason.INSUFFICIENT_GPU_MEMORY,
         message=f"gpuMemoryUtilization {pinned} leaves too little for what vLLM allocates outside of it: at most {most} here",
         about="gpu_memory_utilization",
         component="outsideBudget",
-        needed_bytes=claim + beside,
+        needed_bytes=requested + beside,
         available_bytes=room_bytes,
         parts=(
-            ("budget", claim),
+            ("budget", requested),
             ("CUDA context and communicators", outside.pre_snapshot_bytes),
             ("graphs and warm-up", outside.post_kv_bytes),
         ),
@@ -79,7 +79,7 @@ def nothing_left(outside: OutsideBudget, gpu: Gpu, reserve_bytes: int, room_byte
 
     The least budget that could be told to vLLM, a thousandth of the GPU, counts as needed: so what is needed exceeds what there is.
     """
-    least = utilisation.claim_bytes(1, gpu.total_memory_bytes)
+    least = utilisation.requested_bytes(1, gpu.total_memory_bytes)
     parts_needed = (
         ("least budget", least),
         ("CUDA context and communicators", outside.pre_snapshot_bytes),

@@ -43,7 +43,7 @@ def computed(outside: OutsideBudget, reserve_bytes: int, total_bytes: int, room_
     return min(MAX_THOUSANDTHS, left * 1000 // total_bytes)
 
 
-def claim_bytes(thousandths: int, total_bytes: int) -> int:
+def requested_bytes(thousandths: int, total_bytes: int) -> int:
     """What vLLM requests of one GPU at this utilisation: ceil(total x utilisation)."""
     return ceil_div(total_bytes * thousandths, 1000)
 

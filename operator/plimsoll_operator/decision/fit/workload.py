@@ -11,7 +11,7 @@ from typing import Final
 
 from plimsoll_estimator import EngineArgs
 from plimsoll_operator.decision.fit.fit import EngineRequest, Fit
-from plimsoll_operator.decision.fit.kv_demand import held_blocks
+from plimsoll_operator.decision.fit.kv_demand import demanded_blocks
 from plimsoll_operator.decision.fit.miss import Miss
 from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.decision.request.worksheet import least_replicas
@@ -32,24 +32,24 @@ def engine_request_of(request: DeploymentRequest, args: EngineArgs) -> EngineReq
     )
     if request.worksheet is None:
         return engine_request
-    share = request.worksheet.share(request.engines(args.data_parallel_size or 1))
+    traffic = request.worksheet.per_engine(request.engines(args.data_parallel_size or 1))
     args = replace(args, max_model_len=request.max_model_len)
     if args.max_num_seqs is None:
-        args = replace(args, max_num_seqs=share.in_flight)
-        if args.max_num_batched_tokens is None and share.in_flight > _ALWAYS_COVERED:
-            args = replace(args, max_num_batched_tokens=share.in_flight)
-    return replace(engine_request, args=args, share=share)
+        args = replace(args, max_num_seqs=traffic.in_flight)
+        if args.max_num_batched_tokens is None and traffic.in_flight > _ALWAYS_COVERED:
+            args = replace(args, max_num_batched_tokens=traffic.in_flight)
+    return replace(engine_request, args=args, traffic=traffic)
 
 
 def contradiction(request: DeploymentRequest, engine_request: EngineRequest) -> Miss | None:
     """A pinned value that the worksheet's own requests exceed."""
-    if request.worksheet is None or engine_request.share is None:
+    if request.worksheet is None or engine_request.traffic is None:
         return None
     context, longest = request.args.max_model_len, request.worksheet.longest
     if context is not None and context < longest.tokens:
         message = f"request class {longest.name} needs a context of {longest.tokens} tokens, engine.maxModelLen is {context}"
         return Miss(reason=Reason.WORKLOAD_NOT_SERVED, message=message, about="max_model_len")
-    seqs, in_flight = request.args.max_num_seqs, engine_request.share.in_flight
+    seqs, in_flight = request.args.max_num_seqs, engine_request.traffic.in_flight
     if seqs is not None and seqs < in_flight:
         message = f"{in_flight} requests are in flight on each engine, engine.maxNumSeqs is {seqs}"
         return Miss(reason=Reason.WORKLOAD_NOT_SERVED, message=message, about="max_num_seqs")
@@ -60,8 +60,8 @@ def least_values(request: DeploymentRequest) -> Mapping[str, int]:
     """What pinned fields must reach so that the worksheet's requests are served, by API field; empty without a worksheet."""
     if request.worksheet is None:
         return {}
-    share = request.worksheet.share(request.engines(request.args.data_parallel_size or 1))
-    return {"maxModelLen": request.worksheet.max_model_len, "maxNumSeqs": share.in_flight}
+    traffic = request.worksheet.per_engine(request.engines(request.args.data_parallel_size or 1))
+    return {"maxModelLen": request.worksheet.max_model_len, "maxNumSeqs": traffic.in_flight}
 
 
 def replicas_needed(request: DeploymentRequest, fit: Fit) -> int:
@@ -71,8 +71,8 @@ def replicas_needed(request: DeploymentRequest, fit: Fit) -> int:
         return 0
 
     def holds(replicas: int) -> bool:
-        share = worksheet.share(replicas * resolved.data_parallel_size)
-        return held_blocks(fit.prepared, share) <= plan.num_gpu_blocks
+        traffic = worksheet.per_engine(replicas * resolved.data_parallel_size)
+        return demanded_blocks(fit.prepared, traffic) <= plan.num_gpu_blocks
 
     asked = max(1, request.replicas)
     return least_replicas(holds, 0, asked) or asked

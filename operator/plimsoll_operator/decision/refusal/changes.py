@@ -32,7 +32,7 @@ Patch = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class Refused:
     """What the ways are found from: the refused facts, what was read of them, and the moves on pools as placed and on all."""
 
     facts: Facts
@@ -42,19 +42,19 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class SpecChange:
     """A patch, and the model it names where that is another one."""
 
     patch: Patch
     model: ModelFacts | None = None
 
 
-def scene(facts: Facts, request: DeploymentRequest, make_mover: Callable[[Any], Mover]) -> Scene:
+def refused_of(facts: Facts, request: DeploymentRequest, make_mover: Callable[[Any], Mover]) -> Refused:
     """Prepare the moves; `make_mover` makes one for a set of products."""
     open_placement = anywhere(request.placement)
     here, _ = products_of(match(request.placement, facts.pools).pools)
     everywhere, _ = products_of(match(open_placement, facts.pools).pools)
-    return Scene(facts=facts, request=request, here=make_mover(here), everywhere=make_mover(everywhere))
+    return Refused(facts=facts, request=request, here=make_mover(here), everywhere=make_mover(everywhere))
 
 
 def anywhere(placement: PlacementSpec) -> PlacementSpec:
@@ -62,13 +62,13 @@ def anywhere(placement: PlacementSpec) -> PlacementSpec:
     return placement.model_copy(update={"gpu_products": (), "node_selector": {}})
 
 
-def changes_of(s: Scene) -> Iterator[Way]:
-    """Every way there is, as far as the caller looks: each is searched for when it is asked for."""
+def changes_of(s: Refused) -> Iterator[SpecChange]:
+    """Every change there is, as far as the caller looks: each is searched for when it is asked for."""
     for patches in (_raised, _computed_utilisation, _other_size, _other_pool, _more_nodes, _more_replicas, _less_context, _coarser_cache):
-        yield from (Way(patch=patch) for patch in patches(s))
+        yield from (SpecChange(patch=patch) for patch in patches(s))
     yield from _coarser_checkpoint(s)
     for patches in (_coarser_weights, _less_context_and_coarser_cache, _less_context_and_other_size):
-        yield from (Way(patch=patch) for patch in patches(s))
+        yield from (SpecChange(patch=patch) for patch in patches(s))
 
 
 def apply_patch(target: Any, patch: Any) -> Any:
@@ -84,19 +84,19 @@ def apply_patch(target: Any, patch: Any) -> Any:
     return result
 
 
-def _raised(s: Scene) -> Iterator[Patch]:
+def _raised(s: Refused) -> Iterator[Patch]:
     """Pinned values below what the worksheet's requests need, raised to just that."""
     fields = {field: least for field, least in least_values(s.request).items() if (pinned(s.request, field) or least) < least}
     if fields:
         yield _engine(**fields)
 
 
-def _computed_utilisation(s: Scene) -> Iterator[Patch]:
+def _computed_utilisation(s: Refused) -> Iterator[Patch]:
     if s.request.args.gpu_memory_utilization is not None and _found(s.here, s.request.with_args(gpu_memory_utilization=None)):
         yield _engine(gpuMemoryUtilization=None)
 
 
-def _other_size(s: Scene) -> Iterator[Patch]:
+def _other_size(s: Refused) -> Iterator[Patch]:
     if s.request.args.tensor_parallel_size is None:
         return
     found = _found(s.here, s.request.with_args(tensor_parallel_size=None))
@@ -113,7 +113,7 @@ def _sizes(request: DeploymentRequest, found: Found) -> dict[str, int]:
     return sizes
 
 
-def _more_nodes(s: Scene) -> Iterator[Patch]:
+def _more_nodes(s: Refused) -> Iterator[Patch]:
     """A few nodes more than placement allows, where replicas over nodes can be made at all."""
     whole_engines = (s.request.args.data_parallel_size or 1) - 1
     if not (s.facts.leader_worker_set and spans_nodes(s.request.version, whole_engines)) or s.request.max_nodes >= MOST_NODES_OFFERED:
@@ -123,7 +123,7 @@ def _more_nodes(s: Scene) -> Iterator[Patch]:
         yield {"spec": {"placement": {"maxNodesPerReplica": found.candidate.layout.nodes}}}
 
 
-def _other_pool(s: Scene) -> Iterator[Patch]:
+def _other_pool(s: Refused) -> Iterator[Patch]:
     request = s.request
     if not request.placement.gpu_products and not request.placement.node_selector:
         return
@@ -136,7 +136,7 @@ def _other_pool(s: Scene) -> Iterator[Patch]:
         yield apply_patch(_on_its_gpus(request, found), _engine(**_sizes(request, found)))
 
 
-def _more_replicas(s: Scene) -> Iterator[Patch]:
+def _more_replicas(s: Refused) -> Iterator[Patch]:
     """The fewest replicas that hold the worksheet together, each its share; none where not even one request each would fit."""
     if s.request.worksheet is None:
         return
@@ -157,39 +157,39 @@ def _replicas_hint(replicas: int, miss: Miss) -> int:
     return ceil_div(replicas * needed, left) if 0 < left < needed else 0
 
 
-def _less_context(s: Scene) -> Iterator[Patch]:
+def _less_context(s: Refused) -> Iterator[Patch]:
     shorter = _shorter(s, s.request)
     if shorter is not None:
         yield _engine(maxModelLen=shorter)
 
 
-def _coarser_cache(s: Scene) -> Iterator[Patch]:
+def _coarser_cache(s: Refused) -> Iterator[Patch]:
     if not _has_coarse_cache(s) and _found(s.here, _coarse_cache(s)):
         yield _engine(kvCacheDtype=FP8)
 
 
-def _coarser_checkpoint(s: Scene) -> Iterator[Way]:
+def _coarser_checkpoint(s: Refused) -> Iterator[SpecChange]:
     """The same model as published with quantised weights; what was said about the other's revision, profile and method goes."""
     model = s.facts.deployment.spec.model
     for sibling in s.facts.siblings:
         said: dict[str, Any] = {"name": sibling.name}
         said |= {field: None for field, value in (("revision", model.revision), ("profile", model.profile)) if value is not None}
         method = {"engine": {"quantization": None}} if s.request.args.quantization is not None else {}
-        yield Way(patch={"spec": {"model": said, **method}}, model=sibling)
+        yield SpecChange(patch={"spec": {"model": said, **method}}, model=sibling)
 
 
-def _coarser_weights(s: Scene) -> Iterator[Patch]:
+def _coarser_weights(s: Refused) -> Iterator[Patch]:
     """The weights quantised as they are loaded."""
     if s.request.args.quantization is None and _found(s.here, s.request.with_args(quantization=FP8)):
         yield _engine(quantization=FP8)
 
 
-def _less_context_and_coarser_cache(s: Scene) -> Iterator[Patch]:
+def _less_context_and_coarser_cache(s: Refused) -> Iterator[Patch]:
     if not _has_coarse_cache(s) and not _found(s.here, _coarse_cache(s)) and (both := _shorter(s, _coarse_cache(s))) is not None:
         yield _engine(kvCacheDtype=FP8, maxModelLen=both)
 
 
-def _less_context_and_other_size(s: Scene) -> Iterator[Patch]:
+def _less_context_and_other_size(s: Refused) -> Iterator[Patch]:
     free = s.request.with_args(tensor_parallel_size=None)
     if s.request.args.tensor_parallel_size is None or _found(s.here, free) or (both := _shorter(s, free)) is None:
         return
@@ -198,11 +198,11 @@ def _less_context_and_other_size(s: Scene) -> Iterator[Patch]:
         yield _engine(maxModelLen=both, **_sizes(s.request, found))
 
 
-def _has_coarse_cache(s: Scene) -> bool:
+def _has_coarse_cache(s: Refused) -> bool:
     return (s.request.args.kv_cache_dtype or "").startswith(FP8)
 
 
-def _coarse_cache(s: Scene) -> DeploymentRequest:
+def _coarse_cache(s: Refused) -> DeploymentRequest:
     return s.request.with_args(kv_cache_dtype=FP8)
 
 
@@ -211,7 +211,7 @@ def _found(mover: Mover, request: DeploymentRequest) -> Found | None:
     return result if isinstance(result, Found) else None
 
 
-def _shorter(s: Scene, request: DeploymentRequest) -> int | None:
+def _shorter(s: Refused, request: DeploymentRequest) -> int | None:
     """The longest context that fits below the one asked for, above the user's own minimum where one is set."""
     asked_floor = max(s.facts.deployment.spec.fit.min_max_model_len or 0, least_values(request).get("maxModelLen", 0))
     high = request.args.max_model_len or (None if asked_floor else request.min_max_model_len)

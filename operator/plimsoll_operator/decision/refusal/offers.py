@@ -11,23 +11,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from plimsoll_operator.api import MAX_OFFERS, ApiError, InferenceDeployment, parse_inference_deployment
-from plimsoll_operator.decision.refusal.changes import Patch, Scene, Way, apply_patch, changes_of
+from plimsoll_operator.decision.refusal.changes import Patch, Refused, SpecChange, apply_patch, changes_of
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.verdict import Admit, Offer, Plan, Verdict
 
 
-def offers(scene_: Scene, judge: Callable[[Facts], Verdict]) -> Iterator[Offer]:
+def offers(refused: Refused, judge: Callable[[Facts], Verdict]) -> Iterator[Offer]:
     """Verified offers in the order of `changes`, the least intrusive first; each is searched for when it is asked for."""
     found = 0
     seen: set[str] = set()
-    for way in changes_of(scene_):
-        text = json.dumps(way.patch, sort_keys=True, separators=(",", ":"))
+    for change in changes_of(refused):
+        text = json.dumps(change.patch, sort_keys=True, separators=(",", ":"))
         if text in seen:
             continue
         seen.add(text)
-        admit = _admitted(scene_.facts, way, judge)
+        admit = _admitted(refused.facts, change, judge)
         if admit is not None:
-            summary = _summary(way.patch, admit.plan)
+            summary = _summary(change.patch, admit.plan)
             yield Offer(summary=f"{summary} {admit.of_now}" if admit.of_now else summary, patch_json=text)
             found += 1
             if found == MAX_OFFERS:
@@ -44,11 +44,11 @@ def patched(deployment: InferenceDeployment, patch: Patch) -> InferenceDeploymen
         return None
 
 
-def _admitted(facts: Facts, way: Way, judge: Callable[[Facts], Verdict]) -> Admit | None:
-    deployment = patched(facts.deployment, way.patch)
+def _admitted(facts: Facts, change: SpecChange, judge: Callable[[Facts], Verdict]) -> Admit | None:
+    deployment = patched(facts.deployment, change.patch)
     if deployment is None:
         return None
-    verdict = judge(replace(facts, deployment=deployment, model=way.model or facts.model))
+    verdict = judge(replace(facts, deployment=deployment, model=change.model or facts.model))
     return verdict if isinstance(verdict, Admit) and verdict.overridden is None else None
 
 

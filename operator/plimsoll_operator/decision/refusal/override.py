@@ -13,7 +13,7 @@ from plimsoll_operator.decision.fit import utilisation
 from plimsoll_operator.decision.fit.engine import Engine
 from plimsoll_operator.decision.fit.fit import Fit
 from plimsoll_operator.decision.fit.host import pod_needs
-from plimsoll_operator.decision.fit.kv_demand import held_blocks
+from plimsoll_operator.decision.fit.kv_demand import demanded_blocks
 from plimsoll_operator.decision.fit.life import life_of
 from plimsoll_operator.decision.fit.workload import engine_request_of
 from plimsoll_operator.decision.request.request import DeploymentRequest
@@ -75,7 +75,7 @@ def pinned_placement(engine: Engine, request: DeploymentRequest, reject: Reject,
         estimate=prepared.estimate(),
         thousandths=utilisation.thousandths_of(pinned),
         sure=False,
-        held_blocks=held_blocks(prepared, engine_request.share),
+        demanded_blocks=demanded_blocks(prepared, engine_request.traffic),
     )
     pools = tuple(pool for one in candidate.products for pool in one.large_enough_for(layout))
     needs = pod_needs(request, engine, found.estimate, product.gpu, layout.gpus_per_node)

@@ -49,7 +49,7 @@ def rejection(request: DeploymentRequest, missed: Missed) -> str:
     shown = f" ({parts})" if parts else ""
     served = ""
     if request.worksheet is not None and miss.component == "KV cache":
-        share = request.worksheet.share(request.engines(layout.data_parallel_size))
+        share = request.worksheet.per_engine(request.engines(layout.data_parallel_size))
         served = f" for {share.in_flight} requests in flight with {share.kv_tokens} tokens"
     return (
         f"{request.model} does not fit: needed {gib(miss.needed_bytes, up=True)} GiB on {who}{shown}{served}, "
@@ -303,7 +303,7 @@ def _doubt(found: Found) -> list[str]:
     interval = estimate.available_kv_cache_interval_bytes
     if found.fit.sure or interval is None:
         return []
-    needed = format_gib(needed_kv_bytes(estimate, found.fit.held_blocks))
+    needed = format_gib(needed_kv_bytes(estimate, found.fit.demanded_blocks))
     judged = "what is pinned is judged by the middle, which holds it"
     return [f"On the edge: {needed} of KV cache are needed and {_band(interval)}: {judged}; a shorter maxModelLen is safer."]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, Literal, TypedDict
 
 from plimsoll_estimator import OLDEST_KNOWN, EngineVersion
 from plimsoll_operator.api import EnvVar
@@ -18,11 +18,19 @@ _WARM_UP_HAS_MODES: Final = EngineVersion(0, 11, 1)
 _WARMS_UP: Final = EngineVersion(0, 10, 1)
 
 
+class Counted(TypedDict, total=False):
+    """Fields of EngineArgs that a variable can set."""
+
+    use_flashinfer_sampler: bool
+    use_deep_gemm: bool
+    deep_gemm_warmup: Literal["full", "relax", "skip"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Variable:
     """`means`: what of EngineArgs each text sets, nothing where it is the release's default said aloud. Read `since`, until `before`."""
 
-    means: Mapping[str, Mapping[str, Any]]
+    means: Mapping[str, Counted]
     instead: str
     since: EngineVersion = OLDEST_KNOWN
     before: EngineVersion | None = None
@@ -54,9 +62,9 @@ def is_counted(name: str) -> bool:
     return name in _COUNTED
 
 
-def counted(env: Iterable[EnvVar], version: EngineVersion) -> dict[str, Any]:
+def counted(env: Iterable[EnvVar], version: EngineVersion) -> Counted:
     """Fields of EngineArgs that the engine's variables set. What `why_not_counted` names sets nothing: it is refused."""
-    found: dict[str, Any] = {}
+    found: Counted = {}
     for variable in env:
         if is_counted(variable.name) and why_not_counted(variable, version) is None:
             found |= _COUNTED[variable.name].means[variable.value or ""]

@@ -29,7 +29,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class EngineTraffic:
     """What one engine must hold at the peak: its requests, and the headroom on the KV cache they need."""
 
     requests: tuple[Requests, ...]
@@ -73,9 +73,9 @@ class Worksheet:
         """Requests of all classes at the peak."""
         return sum(load.in_flight for load in self.loads)
 
-    def share(self, engines: int) -> Share:
+    def per_engine(self, engines: int) -> EngineTraffic:
         """The part of each of `engines` engines among which requests are spread evenly: every class rounds up."""
-        return Share(
+        return EngineTraffic(
             requests=tuple(
                 Requests(count=ceil_div(load.in_flight, max(1, engines)), tokens=load.tokens, shared_tokens=load.shared_tokens)
                 for load in self.loads

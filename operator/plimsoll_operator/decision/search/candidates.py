@@ -74,7 +74,7 @@ def _too_heavy(engine: Engine, request: DeploymentRequest, candidate: Candidate)
 def _heavier(prepared: Prepared | Estimate, stages: int, gpu: Gpu) -> bool:
     if isinstance(prepared, Estimate):
         return False
-    most = utilisation.claim_bytes(utilisation.MAX_THOUSANDTHS, gpu.total_memory_bytes)
+    most = utilisation.requested_bytes(utilisation.MAX_THOUSANDTHS, gpu.total_memory_bytes)
     return prepared.stages[0].loaded_bytes >= stages * most
 
 

@@ -1,4 +1,4 @@
-"""GPU products: the pools of one product and resource, and the GPU that they can all promise.
+"""GPU products: the pools of one product and resource, and the GPU that they can all be counted on for.
 
 Made of the pools that placement allows, once a decision. Knows memory and counts of pools, no layouts' order.
 """
@@ -22,7 +22,7 @@ _SYSTEM_SHARE: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """Pools of one product and resource, and the GPU they can all promise: the least usable memory over them."""
+    """Pools of one product and resource, and the GPU they can all be counted on for: the least usable memory over them."""
 
     gpu: Gpu
     pools: tuple[PoolFacts, ...]
