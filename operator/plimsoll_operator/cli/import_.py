@@ -25,6 +25,7 @@ from plimsoll_operator.upgrade import release_named
 
 _BAD_INPUT: Final = 2
 _WIDTH: Final = 140
+_BUILT: Final = ": a Kustomization says what is put together, so build it first (kubectl kustomize FOLDER | plimsoll import -f -)"
 _DESCRIPTION: Final = (
     "Turn manifests that run `vllm serve` into InferenceDeployments, with comments on what could not be carried over. "
     f"Formats: {known_formats()}. Status 0: printed, 2: bad input, or an object that cannot be read."
@@ -64,7 +65,9 @@ def run(options: argparse.Namespace) -> int:
         print(one_line(f"plimsoll import: {origin} is passed over: nothing in it is read as a server of vLLM's", 400), file=sys.stderr)
     if not imported and not refused:
         what = f" ({', '.join(passed)})" if passed else ""
-        raise InvalidInput("--filename", None, one_line(f"holds nothing that runs vLLM{what}", 200) + f"; known formats: {known_formats()}")
+        built = _BUILT if any(origin.startswith("Kustomization") for origin in passed) else ""
+        said = one_line(f"holds nothing that runs vLLM{what}", 200)
+        raise InvalidInput("--filename", None, f"{said}{built}; known formats: {known_formats()}")
     return _BAD_INPUT if refused else 0
 
 

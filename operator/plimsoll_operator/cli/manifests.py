@@ -28,6 +28,7 @@ _MOST_KEYS_MERGED: Final = 10_000
 _TWICE: Final = "twice"
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _TEXT: Final = "tag:yaml.org,2002:str"
+_PLACEHOLDER: Final = "{{"
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 _BRACKET: Final = re.compile(r"[\[\]{}]")
 _FAR_IN: Final = re.compile(rf"(?m)^[ \-?:]{{{_MAX_DEPTH},}}")
@@ -144,17 +145,23 @@ def documents(path: Path, text: str) -> list[Any]:
         return found
     except yaml.constructor.ConstructorError as error:
         if error.problem is None or not error.problem.startswith(_TWICE):
-            raise InvalidInput(str(path), None, f"is not YAML: {' '.join(str(error).split())[:160]}") from error
+            raise _not_yaml(path, text, error) from error
         key, line = one_line(error.problem.removeprefix(_TWICE).strip(), 80), error.problem_mark.line + 1 if error.problem_mark else 0
         raise InvalidInput(f"{path}: line {line}", None, f"has the key {key} a second time in one object: leave one of them out") from error
     except yaml.YAMLError as error:
-        raise InvalidInput(str(path), None, f"is not YAML: {' '.join(str(error).split())[:160]}") from error
+        raise _not_yaml(path, text, error) from error
     except RecursionError as error:
         raise InvalidInput(str(path), None, f"is nested more than {_MAX_DEPTH} deep") from error
     except InvalidInput:
         raise
     except ValueError as error:
         raise InvalidInput(str(path), None, "holds a number or a date that no object can hold") from error
+
+
+def _not_yaml(path: Path, text: str, error: yaml.YAMLError) -> InvalidInput:
+    """With what to do of the commonest such file, one that a program fills in."""
+    template = ": it is a template, fill in what stands in {{ }} first, as helm template does" if _PLACEHOLDER in text else ""
+    return InvalidInput(str(path), None, f"is not YAML: {' '.join(str(error).split())[:160]}{template}")
 
 
 def _spelled_out(found: Any) -> int:

@@ -279,3 +279,10 @@ def test_a_refusal_says_once_what_it_is_of(capsys: pytest.CaptureFixture[str], t
     file.write_text(json.dumps(a_deployment({"args": ["--model=a b"]})))
     assert main(["import", "-f", str(file)]) == 2
     assert capsys.readouterr().err.count("Deployment served") == 1
+
+
+def test_a_kustomization_is_to_be_built_first(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "kustomization.yaml"
+    file.write_text("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../base]\n")
+    assert main(["import", "-f", str(file)]) == 2
+    assert "kubectl kustomize FOLDER | plimsoll import -f -" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.plimsoll_operator.cli.importing import at, imported, said
+from tests.plimsoll_operator.cli.importing import a_deployment, at, imported, said
 
 from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.importing import Choices, Others, import_object
@@ -184,3 +184,44 @@ def test_of_two_revisions_the_one_that_does_not_count_is_named() -> None:
         assert at(one.manifest, "spec.model.revision") == "two"
         assert "spec.model.revision one is not carried over: spec.predictor.model.args names another, two, which counts" in said(one)
     assert "is not carried over" not in said(imported(a_predictor(storageUri=address, args=["--revision=one"])))
+
+
+SERVER = ["python", "-m", "huggingfaceserver"]
+AS_KSERVE_MAKES_IT: list[tuple[str, dict[str, Any]]] = [
+    ("by the image's entrypoint", {"args": ["--model_id=Qwen/Qwen3-8B", "--model_name=q", "--max-model-len=4096"]}),
+    ("as the module", {"command": SERVER, "args": ["--model_id=Qwen/Qwen3-8B", "--model_name=q", "--max-model-len=4096"]}),
+    ("all in the command", {"command": [*SERVER, "--model_id=Qwen/Qwen3-8B", "--model_name=q", "--max-model-len=4096"]}),
+]
+
+
+@pytest.mark.parametrize(("sentence", "container"), AS_KSERVE_MAKES_IT, ids=[row[0] for row in AS_KSERVE_MAKES_IT])
+def test_a_deployment_of_kserve_s_own_server_is_read_as_a_predictor_is(sentence: str, container: dict[str, Any]) -> None:
+    one = imported(a_deployment({"image": "kserve/huggingfaceserver:v0.15.0-gpu", **container}))
+    assert at(one.manifest, "spec.model.name") == "Qwen/Qwen3-8B", sentence
+    assert at(one.manifest, "spec.engine.maxModelLen") == 4096
+    assert list(at(one.manifest, "spec.engine.extraArgs")) == ["--served-model-name=q"]
+    assert "starts KServe's own server" in said(one)
+    assert "it is a patch" not in said(one)
+
+
+def test_a_python_that_runs_something_else_is_no_such_server() -> None:
+    obj = a_deployment({"image": "kserve/sklearnserver:v0.15.0", "command": ["python", "-m", "sklearnserver"]})
+    assert import_object(obj, Others.of([]), Choices()).imported == ()
+
+
+@pytest.mark.parametrize(
+    ("sentence", "config", "caching", "assumed"),
+    [
+        ("said, and on", {"enablePrefixCaching": True}, True, False),
+        ("said, and off", {"enablePrefixCaching": False}, False, False),
+        ("not said: the chart writes that it is off", {"maxModelLen": 4096}, False, True),
+        ("no vllmConfig: the chart writes nothing", {}, None, False),
+    ],
+)
+def test_prefix_caching_of_the_production_stack_is_as_its_chart_writes_it(
+    sentence: str, config: dict[str, Any], caching: bool | None, assumed: bool
+) -> None:
+    engine = {"name": "m", "repository": "vllm/vllm-openai", "tag": "v0.19.0", "modelURL": "Qwen/Qwen3-8B", "requestGPU": 1}
+    one = imported({"servingEngineSpec": {"modelSpec": [engine | ({"vllmConfig": config} if config else {})]}})
+    assert at(one.manifest, "spec.engine.enablePrefixCaching") is caching, sentence
+    assert ("switches prefix caching off" in said(one)) == assumed, sentence

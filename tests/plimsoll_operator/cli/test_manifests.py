@@ -78,3 +78,15 @@ def test_dates_are_text_as_kubectl_sends_them() -> None:
 def test_what_aliases_and_merges_are_for_is_read() -> None:
     shared = "x: &x {cpu: 1}\nitems: [" + ", ".join(["*x"] * 1000) + "]\n"
     assert len(documents(PATH, shared)[0]["items"]) == 1000
+
+
+@pytest.mark.parametrize("text", ["stringData:\n  token: {{HF_TOKEN}}\n", "{{- if .Values.a }}\nkind: Pod\n{{- end }}\n"])
+def test_a_template_is_told_from_bad_yaml(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"is not YAML: .*: it is a template, fill in what stands in \{\{ \}\} first"):
+        documents(PATH, text)
+
+
+def test_other_bad_yaml_is_called_no_template() -> None:
+    with pytest.raises(InvalidInput, match="is not YAML") as raised:
+        documents(PATH, "a: [")
+    assert "template" not in str(raised.value)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.importing.draft import Choices, Draft
+from plimsoll_operator.cli.importing.hugging_face import hugging_face_server, read_arguments
 from plimsoll_operator.cli.importing.kserve import FOLDERS, GROUP
 from plimsoll_operator.cli.importing.pod import lay_metadata
 from plimsoll_operator.cli.importing.read import Found, Others, Part
@@ -22,8 +22,6 @@ from plimsoll_operator.cli.importing.stores import lay_uri
 _RUNTIMES: Final = ("ServingRuntime", "ClusterServingRuntime")
 _CONTAINER: Final = "kserve-container"
 _NAMED: Final = "{{.Name}}"
-_SERVER_IMAGE: Final = "huggingfaceserver"
-_OWN: Final = ("model_id", "model_name", "model_revision", "backend", "model_dir")
 _NOT_OF_THE_POD: Final = ("model", "minReplicas", "maxReplicas", "annotations", "labels")
 _OF_THE_RUNTIME: Final = ("multiModel", "supportedModelFormats", "protocolVersions", "annotations", "labels")
 _INSTEAD: Final = {
@@ -63,7 +61,7 @@ def translate(obj: Part, others: Others, choices: Choices) -> tuple[Draft, ...]:
         server = server or _by_the_hugging_face_runtime(draft, predictor, model, in_the_file=there)
     else:
         pod = predictor.with_fields(dict.fromkeys(_NOT_OF_THE_POD))
-        server = next(servers_of(pod), None) or _of_the_hugging_face_image(draft, pod)
+        server = next(servers_of(pod), None) or hugging_face_server(draft, pod)
     if server is None:
         return ()
     least = predictor.whole("minReplicas")
@@ -143,7 +141,7 @@ def _take_format(model: Part) -> None:
 
 
 def _by_the_hugging_face_runtime(draft: Draft, predictor: Part, model: Part, *, in_the_file: bool) -> Server:
-    called, tokens = _of_the_runtime(draft, model)
+    called, tokens = read_arguments(draft, model, model.words("args"))
     _take_format(model)
     kept = model.with_fields(dict.fromkeys(("args", "modelFormat", "runtime", "storageUri", "name")))
     pod = predictor.with_fields({**dict.fromkeys(_NOT_OF_THE_POD), "containers": Found([kept], predictor.at("containers"))})
@@ -154,50 +152,6 @@ def _by_the_hugging_face_runtime(draft: Draft, predictor: Part, model: Part, *, 
     return Server(pod=pod, container=kept, tokens=tokens, field=field, model=called, model_field=field, folders=FOLDERS)
 
 
-def _of_the_hugging_face_image(draft: Draft, pod: Part) -> Server | None:
-    """A container of KServe's own server, whose image is no vLLM's: it goes, and what its arguments say stays."""
-    rows = pod.entries("containers")
-    for row in rows:
-        image = row.peek("image")
-        if _SERVER_IMAGE not in str(image) or row.has("command"):
-            continue
-        called, tokens = _of_the_runtime(draft, row)
-        draft.lost(row.at("image"), f"is not carried over: {image} starts KServe's own server, and the plan starts vllm serve")
-        kept = row.with_fields(dict.fromkeys(("image", "args")))
-        whole = pod.with_fields({"containers": Found([kept if one is row else one for one in rows], pod.at("containers"))})
-        field = row.at("args")
-        return Server(pod=whole, container=kept, tokens=tokens, field=field, model=called, model_field=field, folders=FOLDERS)
-    return None
-
-
 def _is_vllm(model: Part) -> bool:
     kind = str(model.part("modelFormat").peek("name") or "").lower()
     return kind in ("huggingface", "vllm") or "vllm" in str(model.peek("runtime") or "").lower()
-
-
-def _of_the_runtime(draft: Draft, model: Part) -> tuple[str, tuple[str, ...]]:
-    """The model and vLLM's arguments out of those of KServe's server, which has some of its own."""
-    own: dict[str, str] = {}
-    rest: list[str] = []
-    pending = list(reversed(model.words("args")))
-    while pending:
-        flag, equals, value = pending.pop().partition("=")
-        key = flag.removeprefix("--").replace("-", "_")
-        if key == "disable_vllm":
-            own["backend"] = "huggingface"
-        elif key in _OWN:
-            own[key] = value if equals else (pending.pop() if pending else "")
-        else:
-            rest.append(flag + equals + value)
-    if own.get("backend") == "huggingface":
-        limit = "asks for --backend=huggingface (or --disable_vllm), which is not vLLM: leave it out to serve by vLLM"
-        raise InvalidInput(model.at("args"), None, limit)
-    rest += [f"--served-model-name={own['model_name']}"] if own.get("model_name") else []
-    rest += [f"--revision={own['model_revision']}"] if own.get("model_revision") else []
-    if "model_id" in own:
-        if model.has("storageUri"):
-            draft.lost(model.at("storageUri"), "is not carried over: --model_id names the model, and counts")
-        return own["model_id"], tuple(rest)
-    if own.get("model_dir", "") not in ("", *FOLDERS):
-        draft.lost(model.at("args"), "--model_dir is not carried over: name a claim in spec.model.source, with the folder in it")
-    return lay_uri(draft, model.text("storageUri"), own.get("model_name"), model.at("storageUri")), tuple(rest)

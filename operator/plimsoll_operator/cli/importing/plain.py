@@ -10,6 +10,7 @@ from typing import Final
 
 from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.importing.draft import Choices, Draft
+from plimsoll_operator.cli.importing.hugging_face import hugging_face_server, runs_hugging_face_server
 from plimsoll_operator.cli.importing.pod import lay_metadata
 from plimsoll_operator.cli.importing.read import Others, Part, mapping
 from plimsoll_operator.cli.importing.same import take_what_says_nothing
@@ -50,8 +51,9 @@ def translate(obj: Part, _others: Others, choices: Choices) -> tuple[Draft, ...]
     kind = str(obj.peek("kind"))
     path = _KINDS[_kind({"apiVersion": obj.peek("apiVersion"), "kind": kind})]
     template, nodes = _pod_template(obj, path)
-    servers = list(servers_of(template.part("spec")))
-    if not servers:
+    spec = template.part("spec")
+    servers = list(servers_of(spec))
+    if not servers and not any(map(runs_hugging_face_server, spec.entries("containers"))):
         return ()
     metadata = obj.part("metadata")
     name = metadata.text("name") or "vllm"
@@ -65,8 +67,9 @@ def translate(obj: Part, _others: Others, choices: Choices) -> tuple[Draft, ...]
         labels = template.part("metadata").with_fields({"name": None, "namespace": None})
         lay_metadata(draft, labels)
     take_what_says_nothing(obj)
-    if not servers[0].container.has("image") and choices.image is None:
+    if servers and not servers[0].container.has("image") and choices.image is None:
         draft.assume(servers[0].container.path, _PATCH)
+    servers = servers or [server for server in (hugging_face_server(draft, spec),) if server is not None]
     if kind in _INSTEAD:
         draft.assume("kind", _INSTEAD[kind])
     for other in servers[1:]:

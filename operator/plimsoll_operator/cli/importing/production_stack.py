@@ -51,6 +51,10 @@ _OF_ALL: Final = {
     "sidecar": "it loads adapters for the chart's controller: keep the chart for both",
 }
 _OF_THE_CACHE: Final = "give the engine --kv-offloading-size in extraArgs, or keep the chart for what LMCache keeps elsewhere"
+_NO_CACHING: Final = (
+    "the chart switches prefix caching off where enablePrefixCaching is not said, and so it is here: take enablePrefixCaching: false "
+    "out of spec.engine for vLLM's own default, which is on"
+)
 _BESIDE: Final = ("routerSpec", "cacheserverSpec", "loraAdapters", "loraController", "sharedPvcStorage", "sharedStorage")
 
 
@@ -91,8 +95,16 @@ def _one(shared: Part, model: Part, choices: Choices) -> Draft:
         Server(pod=pod, container=container, tokens=tokens, field=model.at("vllmConfig"), model=url, model_field=model.at("modelURL")),
     )
     draft.put("spec.template.sharedMemorySize", model.take("shmSize"), model.at("shmSize"))
+    if _switches_caching_off(model):
+        draft.assume(model.at("vllmConfig"), _NO_CACHING)
     _say_what_the_chart_does(draft, model)
     return draft
+
+
+def _switches_caching_off(model: Part) -> bool:
+    """The chart writes a switch for prefix caching into every list, off where the values do not say, as long as there is a vllmConfig."""
+    config = model.part("vllmConfig")
+    return bool(config.fields) and not config.has("enablePrefixCaching")
 
 
 def _say_what_the_chart_does(draft: Draft, model: Part) -> None:
@@ -197,9 +209,7 @@ def _tokens(shared: Part, model: Part) -> Iterator[str]:
     for key, flag in _TEXTS.items():
         if (value := model.text(key)) is not None:
             yield f"{flag}={value}"
-    for key, flag in _SWITCHES.items():
-        if isinstance(config.peek(key), bool):
-            yield f"--{flag}" if config.truth(key) else f"--no-{flag}"
+    yield from _switches(model, config)
     for key, flag in _SIZES.items():
         if (value := config.text(key)) is not None:
             yield f"{flag}={value}"
@@ -207,3 +217,11 @@ def _tokens(shared: Part, model: Part) -> Iterator[str]:
         role = cache.text("kvRole") or "kv_both"
         yield "--kv-transfer-config=" + json.dumps({"kv_connector": "LMCacheConnectorV1", "kv_role": role}, separators=(",", ":"))
     yield from config.words("extraArgs")
+
+
+def _switches(model: Part, config: Part) -> Iterator[str]:
+    for key, flag in _SWITCHES.items():
+        if isinstance(config.peek(key), bool):
+            yield f"--{flag}" if config.truth(key) else f"--no-{flag}"
+    if _switches_caching_off(model):
+        yield "--no-enable-prefix-caching"
