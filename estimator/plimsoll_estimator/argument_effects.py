@@ -19,14 +19,13 @@ from typing import Any, Final, Literal
 
 from plimsoll_estimator.argument_spelling import GivenArgument
 from plimsoll_estimator.argument_table import ArgumentRow
-from plimsoll_estimator.argument_values import value_of
+from plimsoll_estimator.argument_values import NO_RULE, value_of
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.units import GIB, MIB
 
 Kind = Literal["neutral", "host", "reserve", "model", "rule", "refused", "unruled"]
 _NOT_LET: Final = ("refused", "unruled")
-_NO_RULE: Final = "can move GPU memory in a way that is not supported yet"
 _LARGEST_FILE: Final = 5 * GIB  # of a checkpoint as published
 _STREAMED: Final = 40 * 10**9  # run:ai's streamer: RUNAI_STREAMER_MEMORY_LIMIT where nothing is said
 _THREADS: Final = 8  # model_loader/default_loader.py: DEFAULT_NUM_THREADS
@@ -87,7 +86,7 @@ def effect_of(row: ArgumentRow, version: EngineVersion, value: str | None = None
     found = next((effect for effect in effects().get(row.flag, ()) if effect.holds(version, value)), None)
     if found is None and row.engine_field is not None:
         return Effect(flag=row.flag, kind="rule", why=f"worked out from {row.engine_field}, as vLLM's own code does")
-    return found or Effect(flag=row.flag, kind="unruled", why=_NO_RULE)
+    return found or Effect(flag=row.flag, kind="unruled", why=NO_RULE)
 
 
 def admits(row: ArgumentRow, version: EngineVersion) -> bool:
@@ -120,7 +119,7 @@ class Sums:
         elif counted is None:
             self.without_rule(item)
 
-    def without_rule(self, item: GivenArgument, why: str = _NO_RULE) -> None:
+    def without_rule(self, item: GivenArgument, why: str = NO_RULE) -> None:
         """Count an argument whose value has no rule. Raises InvalidInput naming it where none is let through."""
         self.count(item, Effect(flag=item.flag, kind="unruled", why=why))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plimsoll_estimator.argument_spelling import GivenArgument
-from plimsoll_estimator.argument_values import check_listed, parse_int, value_of
+from plimsoll_estimator.argument_values import NO_RULE, check_listed, parse_int, value_of
 from plimsoll_estimator.attention_backends import check_name
 from plimsoll_estimator.engine_version import OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import InvalidInput
@@ -186,7 +186,7 @@ def _check_executor(said: Mapping[str, GivenArgument], version: EngineVersion) -
     if item is None or word in ("", "None", *_EXECUTORS):
         return
     if "." in word:
-        raise InvalidInput(item.spelling, word, "names a class that can move GPU memory in a way that is not supported yet")
+        raise InvalidInput(item.spelling, word, f"names a class that {NO_RULE}")
     raise InvalidInput(item.spelling, word, f"must be {', '.join(_EXECUTORS)} in vLLM {version}")
 
 

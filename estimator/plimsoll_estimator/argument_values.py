@@ -16,6 +16,7 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.outside import parse_json
 
+NO_RULE: Final = "can move GPU memory in a way that is not supported yet"
 _SUFFIXED: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)([kKmMgGtT])")
 _WHOLE: Final = re.compile(r"[+-]?(?=[\d_]{1,18}$)\d+(?:_\d+)*")
 _DECIMAL: Final = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}

@@ -27,7 +27,7 @@ from plimsoll_estimator.argument_table import (
     releases_of_flag,
     values_of,
 )
-from plimsoll_estimator.argument_values import check_bounds, check_listed, key_value, parse_int, value_of
+from plimsoll_estimator.argument_values import NO_RULE, check_bounds, check_listed, key_value, parse_int, value_of
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
@@ -201,7 +201,7 @@ def _set_speculative(engine: dict[str, Any], item: GivenArgument, value: Any) ->
         elif key in ("method", "num_speculative_tokens"):
             raise InvalidInput(f"{item.spelling}.{key}", entry, "has the wrong type")
         else:
-            raise InvalidInput(f"{item.spelling}.{key}", entry, "can move GPU memory in a way that is not supported yet")
+            raise InvalidInput(f"{item.spelling}.{key}", entry, NO_RULE)
 
 
 def _refuse_contradictions(engine: Mapping[str, Any], given: Mapping[str, object], version: EngineVersion) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 MIB = 1 << 20
 GIB = 1 << 30
+DTYPE_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
+"""Of one element of weights and activations, by PyTorch's names."""
 
 
 def ceil_div(a: int, b: int) -> int:

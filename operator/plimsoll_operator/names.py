@@ -66,3 +66,5 @@ GKE_SHARING_LABEL: Final = "cloud.google.com/gke-gpu-sharing-strategy"
 
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 """A commit of a model's repository; any other revision is a branch or a tag, which may move."""
+SERVICE_ACCOUNT_FOLDER: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""Where the kubelet mounts a pod's account."""

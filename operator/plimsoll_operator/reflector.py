@@ -19,6 +19,8 @@ from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.ports import Key, Manifest, Page, WatchEvent, key_of
 
 _log = logging.getLogger(__name__)
+STALE_SECONDS: Final = 300.0
+"""News that is older is no picture to judge or decide by: bookmarks come each minute, and a watch is begun again within five."""
 ABSENT_SECONDS: Final = 10.0
 """How often one looks whether a resource that the API server does not serve has come."""
 _SHORTEST_SECONDS: Final = 240

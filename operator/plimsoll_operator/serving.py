@@ -16,7 +16,7 @@ from plimsoll_operator.api import EngineSpec
 DEFAULT_PORT: Final = 8000
 _FIRST_FREE_PORT: Final = 1024
 """net.ipv4.ip_unprivileged_port_start of Linux, which not every container runtime lowers."""
-_EXTRA_ARGS: Final = "spec.engine.extraArgs"
+EXTRA_ARGS: Final = "spec.engine.extraArgs"
 # Probes come to the pod's own address, as requests of the Service do.
 _EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::", "None", ""})
 _TLS: Final = frozenset({"--ssl-keyfile", "--ssl-certfile"})
@@ -80,21 +80,21 @@ def check_reachable(extra_args: Sequence[str], version: EngineVersion) -> None:
     """Raises InvalidInput naming the flag: it is a field's to say, it holds a secret, or nobody would reach the server."""
     for item in split_arguments(extra_args, version):
         if item.flag in _SECRETS and item.values:
-            raise InvalidInput(_EXTRA_ARGS, item.spelling, f"holds a secret, which does not belong in arguments: {_SECRETS[item.flag]}")
+            raise InvalidInput(EXTRA_ARGS, item.spelling, f"holds a secret, which does not belong in arguments: {_SECRETS[item.flag]}")
         written = " ".join(item.tokens)
         if item.flag in _SET_BY_FIELDS:
-            raise InvalidInput(_EXTRA_ARGS, written, f"({item.flag}) is set from {_SET_BY_FIELDS[item.flag]}")
+            raise InvalidInput(EXTRA_ARGS, written, f"({item.flag}) is set from {_SET_BY_FIELDS[item.flag]}")
         if item.flag in _NOT_THE_USERS:
-            raise InvalidInput(_EXTRA_ARGS, written, _NOT_THE_USERS[item.flag])
+            raise InvalidInput(EXTRA_ARGS, written, _NOT_THE_USERS[item.flag])
         if item.flag == "--host" and item.values and item.values[0] not in _EVERY_ADDRESS:
             limit = "binds one address, and probes and the Service come to the pod's own: leave it out, or write 0.0.0.0 or ::"
-            raise InvalidInput(_EXTRA_ARGS, written, limit)
+            raise InvalidInput(EXTRA_ARGS, written, limit)
         if item.flag == "--api-server-count" and item.values and _number(item.values[0]) < 1:
             limit = "starts no server, as --headless does (vLLM entrypoints/cli/serve.py), and the pod would never be ready: 1 or more"
-            raise InvalidInput(_EXTRA_ARGS, written, limit)
+            raise InvalidInput(EXTRA_ARGS, written, limit)
         if item.flag == "--ssl-cert-reqs" and item.values and _number(item.values[0]) >= _CLIENT_CERTIFICATE:
             limit = "asks every client for a certificate, and the kubelet's probes have none: 1 asks those that have one"
-            raise InvalidInput(_EXTRA_ARGS, written, limit)
+            raise InvalidInput(EXTRA_ARGS, written, limit)
 
 
 def _number(value: str) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from plimsoll_estimator.engine_args import EngineArgs
-from plimsoll_estimator.engine_version import EngineVersion
+from tests.plimsoll_estimator.layouts import resolved_args
+
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.resolved import Gpu, RankWeights, ResolvedArgs
+from plimsoll_estimator.resolved import Gpu, RankWeights
 from plimsoll_estimator.weights import weights_per_stage
 
 H100 = Gpu(product="h100", total_memory_bytes=80 << 30, interconnect="nvlink", compute_capability=(9, 0))
@@ -18,35 +18,7 @@ def created_bytes(config: dict[str, Any], version: str, tp: int = 1) -> int:
 
 
 def built(config: dict[str, Any], version: str, tp: int = 1) -> RankWeights:
-    resolved = ResolvedArgs(
-        version=EngineVersion.parse(version),
-        extrapolated=False,
-        gpu=H100,
-        given=EngineArgs(),
-        architecture=config["architectures"][0],
-        dtype="bfloat16",
-        quantization=None,
-        kv_cache_dtype="auto",
-        tensor_parallel_size=tp,
-        pipeline_parallel_size=1,
-        data_parallel_size=1,
-        enable_expert_parallel=False,
-        decode_context_parallel_size=1,
-        max_model_len=2048,
-        max_num_seqs=256,
-        max_num_batched_tokens=8192,
-        gpu_memory_utilization=0.9,
-        block_size=16,
-        enforce_eager=False,
-        enable_prefix_caching=True,
-        enable_chunked_prefill=True,
-        num_speculative_tokens=0,
-        runner="generate",
-        uses_v2_model_runner=True,
-        async_scheduling=True,
-        max_in_flight_tokens=16384,
-        max_cudagraph_capture_size=512,
-    )
+    resolved = resolved_args(version=version, tp=tp, max_model_len=2048, gpu=H100, architecture=config["architectures"][0], block_size=16)
     (stage,) = weights_per_stage(HfConfig(config), resolved)
     return stage
 

@@ -10,16 +10,15 @@ from typing import Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
+from plimsoll_estimator.units import DTYPE_BYTES
 
-DTYPE_BYTES: Final[dict[str, int]] = {
-    "float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1, "int8": 1,
-}  # fmt: skip
+CACHE_DTYPE_BYTES: Final[dict[str, int]] = DTYPE_BYTES | {"fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1, "int8": 1}
 _PER_TOKEN_HEAD_SCALES: Final = 8
 
 
 def dtype_bytes(dtype: str) -> int:
     """Bytes of one element. Raises Unsupported for a dtype without a plain size."""
-    size = DTYPE_BYTES.get(dtype)
+    size = CACHE_DTYPE_BYTES.get(dtype)
     if size is None:
         raise Unsupported(Check.KV_CACHE_DTYPE_UNSUPPORTED, f"no rule for the cache dtype {dtype!r}")
     return size

@@ -20,9 +20,8 @@ from plimsoll_estimator.quantization.method import Experts, Linear, Method
 from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.shape import Layer, Shape
-from plimsoll_estimator.units import ceil_div, round_up
+from plimsoll_estimator.units import DTYPE_BYTES, ceil_div, round_up
 
-DTYPE_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
 FLOAT32, INT64, BOOL = 4, 8, 1
 """Bytes an element, for parameters and buffers of a dtype of their own."""
 VOCABULARY_PADDING = 64

@@ -14,10 +14,10 @@ from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.encoder import doubted_encoder_bytes, encoder_peak_bytes, encodes, old_dummy_video, output_tokens
 from plimsoll_estimator.overhead.experts import EIGHT_BIT, expert_workspace_bytes, passing_expert_bytes
 from plimsoll_estimator.overhead.releases import overhead_rules
-from plimsoll_estimator.overhead.sampler import DTYPE_BYTES, sampled_bytes
+from plimsoll_estimator.overhead.sampler import sampled_bytes
 from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
-from plimsoll_estimator.units import ceil_div
+from plimsoll_estimator.units import DTYPE_BYTES, ceil_div
 
 _SPARSE_CONTEXTS: Final = 5
 _MAX_CONTEXT_ROWS: Final = 65536

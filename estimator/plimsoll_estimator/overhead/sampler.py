@@ -7,15 +7,13 @@ what the caller states of them.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
 
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolve.checks import flashinfer_samples
 from plimsoll_estimator.resolved import ResolvedArgs
-
-DTYPE_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
+from plimsoll_estimator.units import DTYPE_BYTES
 
 
 class Sampler(StrEnum):

@@ -26,6 +26,8 @@ QUANTITY_PATTERN: Final = r"^[0-9]{1,15}([.][0-9]{1,9})?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 CPU_PATTERN: Final = r"^[0-9]{1,9}([.][0-9]{1,3})?m?$"
 GPU_RESOURCES: Final = r"^(nvidia[.]com/(gpu([.]shared)?|mig-[0-9a-z.-]{0,31}[0-9a-z])|amd[.]com/gpu)$"
 CSI_DRIVER: Final = r"^[a-zA-Z0-9]([-a-zA-Z0-9_.]{0,61}[a-zA-Z0-9])?$"
+MODEL_PATH: Final = r"^[A-Za-z0-9._/][A-Za-z0-9._/-]*$"
+IMAGE_REFERENCE: Final = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$"
 DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 _SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _KEY_NAME: Final = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
@@ -143,14 +145,15 @@ Decimal = Annotated[str, Field(max_length=32)]
 """A number whose textual form is fixed, so that no client rounds it."""
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=DNS_NAME)]
 NamespaceName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
-ModelName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._/][A-Za-z0-9._/-]*$")]
-Revision = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._/][A-Za-z0-9._/-]*$")]
+ModelName = Annotated[str, Field(min_length=1, max_length=200, pattern=MODEL_PATH)]
+Revision = Annotated[str, Field(min_length=1, max_length=200, pattern=MODEL_PATH)]
 ProductName = Annotated[str, Field(min_length=1, max_length=128, pattern=LABEL_VALUE)]
 LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY)]
 LabelText = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]
 LabelMap = Annotated[dict[Annotated[str, Field(max_length=317)], LabelText], Field(max_length=64)]
 """Keys are not judged here: a map whose keys end in objects of the API server has `keys_rule` beside it."""
-ImageReference = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$")]
+CsiDriver = Annotated[str, Field(min_length=1, max_length=63, pattern=CSI_DRIVER)]
+ImageReference = Annotated[str, Field(min_length=1, max_length=512, pattern=IMAGE_REFERENCE)]
 ImagePullPolicy = Literal["Always", "IfNotPresent", "Never"]
 FileKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[.]?[-_A-Za-z0-9][-._A-Za-z0-9]*$")]
 

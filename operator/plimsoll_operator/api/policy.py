@@ -10,10 +10,11 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from plimsoll_operator.api.base import (
-    CSI_DRIVER,
+    IMAGE_REFERENCE,
     ApiModel,
     ByteQuantity,
     Conditions,
+    CsiDriver,
     LabelKey,
     Name,
     NamespaceName,
@@ -29,8 +30,7 @@ from plimsoll_operator.names import API_VERSION
 
 MOST_EXTRAPOLATED_MINORS: Final = 16
 """Minors beyond the newest known vLLM release that a FitPolicy may at most let be extrapolated."""
-CsiDriver = Annotated[str, Field(min_length=1, max_length=63, pattern=CSI_DRIVER)]
-ImagePrefix = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$")]
+ImagePrefix = Annotated[str, Field(min_length=1, max_length=256, pattern=IMAGE_REFERENCE)]
 
 
 class CalibrationTrust(ApiModel):

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import CSI_DRIVER, ApiModel, ImagePullPolicy, ImageReference, MemoryText, Name, Rule, exactly_one
+from plimsoll_operator.api.base import ApiModel, CsiDriver, ImagePullPolicy, ImageReference, MemoryText, Name, Rule, exactly_one
 from plimsoll_operator.api.containers import PART_NAME, MountPath, SubPath, cel_list
 from plimsoll_operator.pod import CACHE_MOUNT, HOME_CACHE_MOUNT, SHARED_MEMORY_MOUNT, WEIGHTS_MOUNT
 
@@ -58,7 +58,7 @@ class ClaimVolume(ApiModel):
 class CsiVolume(ApiModel):
     """A volume that a CSI driver makes for the pod and takes away with it."""
 
-    driver: Annotated[str, Field(min_length=1, max_length=63, pattern=CSI_DRIVER)]
+    driver: CsiDriver
     """Name of the driver; the FitPolicy must list it."""
     read_only: bool = False
     """Mount read-only."""

@@ -15,6 +15,7 @@ from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.world import World, take_applied_plan, take_stored
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import DeploymentUse
+from plimsoll_operator.names import SERVICE_ACCOUNT_FOLDER
 from plimsoll_operator.ports import (
     CLUSTER_MODEL_PROFILES,
     DEPLOYMENTS,
@@ -34,7 +35,7 @@ from plimsoll_operator.ports import (
 from plimsoll_operator.use import use_of
 
 _INSTALL: Final = "needs the extra 'controller': pip install 'plimsoll-operator[controller]', or give --nodes FILE"
-_IN_POD: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_IN_POD: Final = Path(SERVICE_ACCOUNT_FOLDER) / "namespace"
 DECIDED_BY: Final = (MODEL_PROFILES, CLUSTER_MODEL_PROFILES, GPU_POOLS, FIT_POLICIES, ENGINE_CALIBRATIONS)
 _LONGEST_NAMESPACE: Final = 63
 

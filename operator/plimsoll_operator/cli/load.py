@@ -6,18 +6,17 @@ Called by the commands that decide about manifests.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import ApiError
-from plimsoll_operator.api.base import DNS_LABEL
 from plimsoll_operator.cli.config_maps import read_config_maps
 from plimsoll_operator.cli.importing import Choices, Others, import_object
 from plimsoll_operator.cli.live import current_namespace, read_cluster
 from plimsoll_operator.cli.manifests import files_of, manifests
+from plimsoll_operator.cli.typed import check_dns_label
 from plimsoll_operator.cli.world import World, take
 from plimsoll_operator.names import API_VERSION
 
@@ -44,8 +43,7 @@ def _namespace(options: argparse.Namespace, *, without_cluster: bool) -> str | N
     typed: str | None = getattr(options, "namespace", None)
     if typed is None:
         return None if options.nodes or without_cluster else current_namespace()
-    if not re.fullmatch(DNS_LABEL, typed):
-        raise InvalidInput("--namespace", typed, "must be at most 63 characters of a-z, 0-9 and -")
+    check_dns_label("--namespace", typed)
     return typed
 
 

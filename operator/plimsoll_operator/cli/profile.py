@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import sys
 import time
@@ -21,8 +20,8 @@ import yaml
 
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import ImageFolder, PersistentVolumeClaimSource, ProfileOrigin
-from plimsoll_operator.api.base import DNS_LABEL
 from plimsoll_operator.cli.command import SubParsers, add_command
+from plimsoll_operator.cli.typed import check_dns_label
 from plimsoll_operator.profiles.build import Built, Target, build_profile
 from plimsoll_operator.profiles.cache import in_cache
 from plimsoll_operator.profiles.directory import Directory
@@ -64,8 +63,7 @@ def _common(parser: argparse.ArgumentParser, revision: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the manifest. Status 0, or 2 by the errors that the command's frame prints."""
-    if not re.fullmatch(DNS_LABEL, options.namespace):
-        raise InvalidInput("--namespace", options.namespace, "must be at most 63 characters of a-z, 0-9 and -")
+    check_dns_label("--namespace", options.namespace)
     source: Source
     if options.origin == "from-dir" and options.hub_cache:
         source = in_cache(options.folder, options.model, options.revision)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,11 +17,11 @@ import yaml
 
 from plimsoll_estimator import InvalidInput, format_gib
 from plimsoll_operator.api import InferenceDeployment, InferenceDeploymentStatus, Manifest, ObservedStatus, Unreadable, read_stored
-from plimsoll_operator.api.base import DNS_LABEL
 from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.explain import EXPLAINED
 from plimsoll_operator.cli.live import current_namespace, open_cluster
 from plimsoll_operator.cli.screen import Screen, aligned, screen_of_stdout
+from plimsoll_operator.cli.typed import check_dns_label
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import REPLAN_ANNOTATION
 from plimsoll_operator.phase import summary_of
@@ -92,8 +91,7 @@ def run(options: argparse.Namespace) -> int:
     """Ask the cluster once and print."""
     namespace = options.namespace or current_namespace() or "default"
     for option, text in (("--namespace", namespace), ("NAME", options.name)):
-        if not re.fullmatch(DNS_LABEL, text):
-            raise InvalidInput(option, text, "must be at most 63 characters of a-z, 0-9 and -")
+        check_dns_label(option, text)
     told = told_of(open_cluster(), namespace, options.name)
     if options.output == "json":
         print(json.dumps(_mapping(told), indent=2))

@@ -15,10 +15,9 @@ from plimsoll_operator.controller.loops.work_queue import WorkQueue
 from plimsoll_operator.controller.records import Records
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries
 from plimsoll_operator.ports import Key
+from plimsoll_operator.reflector import STALE_SECONDS
 
 DEAD_WATCH_SECONDS: Final = 600.0
-# Bookmarks come about once a minute, and a watch is begun again within five: older than this is no picture to decide by.
-STALE_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,9 @@ from typing import Any, Final
 import httpx
 import yaml
 
-_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+from plimsoll_operator.names import SERVICE_ACCOUNT_FOLDER
+
+_ACCOUNT: Final = Path(SERVICE_ACCOUNT_FOLDER)
 
 
 class AccessError(Exception):

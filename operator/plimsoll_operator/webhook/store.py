@@ -22,6 +22,7 @@ from plimsoll_operator.names import API_VERSION, MANAGED_LABEL, NOTES_ANNOTATION
 from plimsoll_operator.namespaced import Settle
 from plimsoll_operator.ports import LEADER_WORKER_SETS, Manifest, key_of
 from plimsoll_operator.read_request import MOST_NOTES
+from plimsoll_operator.reflector import STALE_SECONDS
 from plimsoll_operator.share import settled
 from plimsoll_operator.use import use_of
 from plimsoll_operator.watch import Served, Watched
@@ -31,8 +32,6 @@ _ROOT: Final = f"/apis/{API_VERSION}"
 _B = TypeVar("_B", bound=BaseModel)
 _T = TypeVar("_T")
 _READ_OF_METADATA: Final = {"labels": (MANAGED_LABEL,), "annotations": (NOTES_ANNOTATION,)}
-STALE_SECONDS: Final = 300.0
-"""Older news is too old to judge by: bookmarks come each minute, and a watch lasts five. The same bound as the controller's."""
 
 
 def _reader(kind: type[_B], bug: Callable[[], None]) -> Callable[[Manifest], _B | Unreadable]:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.folders import DATA as DATA_FOLDER
+from tests.plimsoll_estimator.layouts import resolved_args
 
 from plimsoll_estimator.engine_args import EngineArgs
-from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout, plan_kv_cache
 from plimsoll_estimator.models.register import shape_of
-from plimsoll_estimator.resolved import Gpu, KvPlan, KvRefusal, ResolvedArgs
+from plimsoll_estimator.resolved import KvPlan, KvRefusal, ResolvedArgs
 from plimsoll_estimator.units import GIB
 
 DATA: dict[str, Any] = json.loads((DATA_FOLDER / "kv_cases.json").read_text())
@@ -59,26 +59,13 @@ GPT_OSS_20B: dict[str, Any] = {
 }  # fmt: skip
 
 
-def resolved_args(
-    *, version: str = "0.33.0", capability: tuple[int, int] = (9, 0), tp: int = 1, pp: int = 1, dcp: int = 1, max_model_len: int = 131072,
-    kv_cache_dtype: str = "auto", batched: int = 8192, in_flight: int = 16384, seqs: int = 1024, prefix: bool = True,
-    dtype: str = "bfloat16", given: EngineArgs | None = None, eager: bool = False,
-) -> ResolvedArgs:  # fmt: skip
-    """An H100 with vLLM's defaults unless told otherwise."""
-    return ResolvedArgs(
-        version=EngineVersion.parse(version), extrapolated=False,
-        gpu=Gpu(product="test", total_memory_bytes=80 * GIB, interconnect="nvlink", compute_capability=capability),
-        given=given or EngineArgs(), architecture="", dtype=dtype, quantization=None, kv_cache_dtype=kv_cache_dtype,
-        tensor_parallel_size=tp, pipeline_parallel_size=pp, data_parallel_size=1, enable_expert_parallel=False,
-        decode_context_parallel_size=dcp, max_model_len=max_model_len, max_num_seqs=seqs, max_num_batched_tokens=batched,
-        gpu_memory_utilization=0.92, block_size=None, enforce_eager=eager, enable_prefix_caching=prefix, enable_chunked_prefill=True,
-        num_speculative_tokens=0, runner="generate", uses_v2_model_runner=True, async_scheduling=True, max_in_flight_tokens=in_flight,
-        max_cudagraph_capture_size=512,
-    )  # fmt: skip
+def large_args(**args: Any) -> ResolvedArgs:
+    """As vLLM serves them on an H100: a long context, and many requests in one step."""
+    return resolved_args(**({"max_model_len": 131072, "seqs": 1024} | args))
 
 
 def layout_of(config: dict[str, Any], **args: Any) -> KvCacheLayout:
-    return kv_cache_layout(shape_of(HfConfig(config)), resolved_args(**args))
+    return kv_cache_layout(shape_of(HfConfig(config)), large_args(**args))
 
 
 @pytest.mark.parametrize(("kv_heads", "gib"), [(8, 1), (32, 4)])
@@ -122,7 +109,7 @@ def test_plans_that_vllm_makes_of_20_gib(
 
 def _case_resolved(case: dict[str, Any]) -> ResolvedArgs:
     made, given = case["resolved"], EngineArgs.from_mapping(case["engine_args"])
-    return resolved_args(
+    return large_args(
         version=case["engine_version"], capability=tuple(case["compute_capability"]), tp=given.tensor_parallel_size or 1,
         pp=given.pipeline_parallel_size or 1, max_model_len=made["max_model_len"], kv_cache_dtype=made["kv_cache_dtype"],
         batched=made["max_num_batched_tokens"], in_flight=made["max_in_flight_tokens"], seqs=made["max_num_seqs"],

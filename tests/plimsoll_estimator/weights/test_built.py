@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from tests.folders import DATA as DATA_FOLDER
+from tests.plimsoll_estimator.layouts import resolved_args
 
 from plimsoll_estimator.engine_args import EngineArgs
-from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, EstimatorError, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import Gpu, ResolvedArgs
@@ -23,34 +23,20 @@ CAPABILITIES = {"h100": (9, 0), "h200": (9, 0), "b200": (10, 0), "a100": (8, 0),
 def resolved_for(case: dict[str, Any], **changes: Any) -> ResolvedArgs:
     args = {**case["engine_args"], **changes}
     gpu = Gpu(product=case["gpu"], total_memory_bytes=80 << 30, interconnect="nvlink", compute_capability=CAPABILITIES[case["gpu"]])
-    return ResolvedArgs(
-        version=EngineVersion.parse(case["version"]),
-        extrapolated=False,
+    return resolved_args(
+        version=case["version"],
         gpu=gpu,
         given=EngineArgs.from_mapping(args),
         architecture=case["architecture"],
         dtype=case["dtype"],
         quantization=case["quantization"],
-        kv_cache_dtype="auto",
-        tensor_parallel_size=args.get("tensor_parallel_size", 1),
-        pipeline_parallel_size=args.get("pipeline_parallel_size", 1),
+        tp=args.get("tensor_parallel_size", 1),
+        pp=args.get("pipeline_parallel_size", 1),
         data_parallel_size=args.get("data_parallel_size", 1),
         enable_expert_parallel=args.get("enable_expert_parallel", False),
-        decode_context_parallel_size=1,
         max_model_len=case["max_model_len"],
-        max_num_seqs=256,
-        max_num_batched_tokens=8192,
-        gpu_memory_utilization=0.9,
         block_size=16,
-        enforce_eager=False,
-        enable_prefix_caching=True,
-        enable_chunked_prefill=True,
-        num_speculative_tokens=0,
         runner="pooling" if case["architecture"].endswith("Model") else "generate",
-        uses_v2_model_runner=True,
-        async_scheduling=True,
-        max_in_flight_tokens=16384,
-        max_cudagraph_capture_size=512,
     )
 
 

@@ -20,7 +20,8 @@ WORDS = {"plimsoll", names.VERSION}
 def _spelled(source: Path) -> Iterator[tuple[str, int]]:
     """Whole strings of a file but those of types: Literal takes no names."""
     tree = ast.parse(source.read_text(encoding="utf-8"))
-    literals = (node for node in ast.walk(tree) if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal")
+    taken = [node for node in ast.walk(tree) if isinstance(node, ast.Subscript)]
+    literals = [node for node in taken if isinstance(node.value, ast.Name) and node.value.id == "Literal"]
     typed = {id(part) for node in literals for part in ast.walk(node.slice)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in typed:

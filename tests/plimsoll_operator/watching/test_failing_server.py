@@ -10,10 +10,11 @@ from tests.plimsoll_operator.fake_kube import FakeKube
 from plimsoll_operator.backoff import FIRST_SECONDS, LONGEST_SECONDS, SHORTEST_WATCH_SECONDS
 from plimsoll_operator.controller.cluster.informer import Informer
 from plimsoll_operator.controller.process import Controller
-from plimsoll_operator.controller.series import DEAD_WATCH_SECONDS, STALE_SECONDS
+from plimsoll_operator.controller.series import DEAD_WATCH_SECONDS
 from plimsoll_operator.decision import decide
 from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.ports import DEPLOYMENTS, NODES, Manifest, Page, Resource, WatchEvent
+from plimsoll_operator.reflector import STALE_SECONDS
 
 HOUR = 3600.0
 

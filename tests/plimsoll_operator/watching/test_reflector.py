@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 
 from plimsoll_operator.controller.cluster.informer import Trimmed
 from plimsoll_operator.controller.loops.quarantine import no_border
-from plimsoll_operator.controller.series import STALE_SECONDS as CONTROLLER_STALE_SECONDS
 from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.namespaced import Namespaced
 from plimsoll_operator.ports import Key, Manifest, Page, WatchEvent
-from plimsoll_operator.reflector import ABSENT_SECONDS, Cache, ListPage, Pause, Reflector, Step, Watch
-from plimsoll_operator.webhook.store import STALE_SECONDS
+from plimsoll_operator.reflector import ABSENT_SECONDS, STALE_SECONDS, Cache, ListPage, Pause, Reflector, Step, Watch
 
 
 class Clock:
@@ -145,7 +143,7 @@ def test_where_watches_tell_nothing_lists_keep_the_news_from_growing_too_old(las
         else:
             clock.now += lasted
             found.ended()
-    assert max(ages) < min(STALE_SECONDS, CONTROLLER_STALE_SECONDS)
+    assert max(ages) < STALE_SECONDS
     assert 12 <= lists <= 30
 
 

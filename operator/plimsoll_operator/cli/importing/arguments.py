@@ -16,10 +16,9 @@ from plimsoll_operator.cli.importing.draft import Draft
 from plimsoll_operator.cli.importing.secret_looks import secret_in, secret_name
 from plimsoll_operator.cli.importing.words import Unknown
 from plimsoll_operator.decision.request.fields import FIELD_OF
-from plimsoll_operator.serving import DEFAULT_PORT, check_reachable
+from plimsoll_operator.serving import DEFAULT_PORT, EXTRA_ARGS, check_reachable
 from plimsoll_operator.text import one_line
 
-_EXTRA_ARGS: Final = "spec.engine.extraArgs"
 _MOST_TOKENS: Final = 64
 _LONGEST_TOKEN: Final = 512
 _SECRETS: Final = {
@@ -68,7 +67,7 @@ def lay_arguments(draft: Draft, tokens: Sequence[str], version: EngineVersion, s
         else:
             _lay(reading, item, items)
     _lay_lora(reading)
-    draft.put(_EXTRA_ARGS, tuple(reading.extra) or None, source)
+    draft.put(EXTRA_ARGS, tuple(reading.extra) or None, source)
     return Said(model=model, served_as=reading.served_as)
 
 
@@ -205,7 +204,7 @@ def _fields_of(reading: _Reading, item: GivenArgument, items: Sequence[GivenArgu
 
 
 def _has_field(name: str) -> bool:
-    return FIELD_OF.get(name, _EXTRA_ARGS) != _EXTRA_ARGS and FIELD_OF[name].startswith(("spec.engine.", "spec.placement."))
+    return FIELD_OF.get(name, EXTRA_ARGS) != EXTRA_ARGS and FIELD_OF[name].startswith(("spec.engine.", "spec.placement."))
 
 
 def _lay_extra(reading: _Reading, item: GivenArgument) -> None:

@@ -9,10 +9,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Final
 
 from plimsoll_operator.api import Condition, EngineCalibration, FitPolicy, Unreadable
 from plimsoll_operator.calibration import why_not
+from plimsoll_operator.conditions import MAX_MESSAGE
 from plimsoll_operator.controller.cluster.store import ParsedObjects
 from plimsoll_operator.controller.loops.quarantine import Border, Unit, no_border
 from plimsoll_operator.errors import ApiFailure
@@ -20,7 +20,6 @@ from plimsoll_operator.ports import ENGINE_CALIBRATIONS, Kube, Manifest
 from plimsoll_operator.reasons import Why
 
 _log = logging.getLogger(__name__)
-_MAX_MESSAGE: Final = 2048
 
 
 class CalibrationWriter:
@@ -64,7 +63,7 @@ class CalibrationWriter:
 
     def _write_unreadable(self, calibration: Unreadable) -> None:
         message = f"{calibration.problem}. None of its corrections is made: the shipped constants hold, with their intervals."
-        said = ("False", Why.UNREADABLE, message[:_MAX_MESSAGE], calibration.generation)
+        said = ("False", Why.UNREADABLE, message[:MAX_MESSAGE], calibration.generation)
         if self._spoken.get(calibration.name) != said:
             self._apply(calibration.name, said, None)
             self._spoken[calibration.name] = said
@@ -108,4 +107,4 @@ def condition_of(calibration: EngineCalibration, policies: Iterable[FitPolicy]) 
     names = ", ".join(policy.metadata.name for policy in trusting)
     head = f"{len(counted)} of {len(corrections)} corrections count under FitPolicy {names}."
     reason = Why.APPLIED if len(counted) == len(corrections) else Why.PARTLY_APPLIED if counted else Why.NOT_ENOUGH_EVIDENCE
-    return ("True" if counted else "False", reason, " ".join([head, *lines])[:_MAX_MESSAGE])
+    return ("True" if counted else "False", reason, " ".join([head, *lines])[:MAX_MESSAGE])

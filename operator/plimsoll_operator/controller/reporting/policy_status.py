@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from plimsoll_operator.api import FitPolicy, Unreadable, read_stored, unknown_fields
+from plimsoll_operator.conditions import MAX_MESSAGE
 from plimsoll_operator.controller.loops.quarantine import Border, Unit, no_border
 from plimsoll_operator.decision.checks.images import read_reference
 from plimsoll_operator.errors import ApiFailure
@@ -19,7 +20,6 @@ from plimsoll_operator.ports import FIT_POLICIES, Key, Kube, Manifest
 from plimsoll_operator.reasons import Why
 
 _log = logging.getLogger(__name__)
-_MAX_MESSAGE: Final = 2048
 _AGAIN_SECONDS: Final = 10.0
 
 
@@ -94,13 +94,13 @@ def condition_of(policy: Manifest) -> tuple[str, str, str]:
         if found.name == "default":
             where = "in every namespace that no other policy holds for"
         message = f"{found.problem}. Until this can be read nothing new is admitted {where}; running pods stay."
-        return ("False", Why.UNREADABLE, message[:_MAX_MESSAGE])
+        return ("False", Why.UNREADABLE, message[:MAX_MESSAGE])
     newer = unknown_fields(FitPolicy, policy)
     if newer:
         message = f"This release does not know {', '.join(newer)} and passes over it; the rest holds."
-        return ("True", Why.PARTLY_KNOWN, message[:_MAX_MESSAGE])
+        return ("True", Why.PARTLY_KNOWN, message[:MAX_MESSAGE])
     void = [image for image in found.spec.allowed_images if read_reference(image.rstrip("/"), prefix=True) is None]
     if void:
         message = f"The policy holds, but allowedImages names {', '.join(void[:8])}: that is no image reference, and nothing lies under it."
-        return ("True", Why.PARTLY_KNOWN, message[:_MAX_MESSAGE])
+        return ("True", Why.PARTLY_KNOWN, message[:MAX_MESSAGE])
     return ("True", Why.ACCEPTED, "The policy is understood and holds.")

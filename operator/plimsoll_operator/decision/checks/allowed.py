@@ -15,12 +15,12 @@ from plimsoll_operator.decision.checks.code_loading import argument_that_loads_c
 from plimsoll_operator.decision.checks.containers import containers_of, hides_the_system, system_hidden
 from plimsoll_operator.decision.checks.environment import first_that_moves_the_plan, loads_code
 from plimsoll_operator.decision.checks.images import is_allowed
-from plimsoll_operator.names import GPU_RESOURCE
+from plimsoll_operator.names import GPU_RESOURCE, SERVICE_ACCOUNT_FOLDER
 from plimsoll_operator.overlay import one_form, touches
 from plimsoll_operator.pod import HOME_MOUNT
 from plimsoll_operator.verdict import Reason, Reject
 
-ACCOUNT_PATHS: Final = ("/var/run/secrets/kubernetes.io/serviceaccount", "/run/secrets/kubernetes.io/serviceaccount")
+ACCOUNT_PATHS: Final = (SERVICE_ACCOUNT_FOLDER, SERVICE_ACCOUNT_FOLDER.removeprefix("/var"))
 """Where a pod's account lies, and where /var/run leads to in most images."""
 _OF_THE_RUNTIME: Final = (
     "cdi.k8s.io/",

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from plimsoll_estimator import InvalidInput
-
-_EXTRA_ARGS: Final = "spec.engine.extraArgs"
+from plimsoll_operator.serving import EXTRA_ARGS
 
 FIELD_OF: Final[Mapping[str, str]] = {
     "dtype": "spec.engine.dtype",
@@ -39,44 +38,44 @@ FIELD_OF: Final[Mapping[str, str]] = {
     "speculative_method": "spec.engine.speculative.method",
     "speculative_model_config": "spec.engine.speculative.model",
     # Arguments without a field of their own
-    "allow_deprecated_quantization": _EXTRA_ARGS,
-    "trust_remote_code": _EXTRA_ARGS,
-    "kv_cache_memory_bytes": _EXTRA_ARGS,
-    "limit_mm_per_prompt": _EXTRA_ARGS,
-    "disable_hybrid_kv_cache_manager": _EXTRA_ARGS,
-    "kv_events_config": _EXTRA_ARGS,
-    "kv_transfer_config": _EXTRA_ARGS,
-    "hf_overrides": _EXTRA_ARGS,
-    "eplb_config": _EXTRA_ARGS,
-    "enable_eplb": _EXTRA_ARGS,
-    "num_redundant_experts": _EXTRA_ARGS,
-    "async_scheduling": _EXTRA_ARGS,
-    "api_server_count": _EXTRA_ARGS,
-    "max_cpu_loras": _EXTRA_ARGS,
-    "enable_sleep_mode": _EXTRA_ARGS,
-    "mm_processor_cache_gb": _EXTRA_ARGS,
-    "loader_buffer_bytes": _EXTRA_ARGS,
-    "weights_on_host": _EXTRA_ARGS,
-    "reserved_gpu_bytes": _EXTRA_ARGS,
-    "reserved_host_bytes": _EXTRA_ARGS,
-    "unruled": _EXTRA_ARGS,
-    "swap_space": _EXTRA_ARGS,
-    "runner": _EXTRA_ARGS,
-    "max_cudagraph_capture_size": _EXTRA_ARGS,
-    "cpu_offload_gb": _EXTRA_ARGS,
-    "mamba_cache_dtype": _EXTRA_ARGS,
-    "mamba_ssm_cache_dtype": _EXTRA_ARGS,
-    "skip_mm_profiling": _EXTRA_ARGS,
-    "mm_encoder_tp_mode": _EXTRA_ARGS,
-    "reads_files_whole": _EXTRA_ARGS,
-    "limits_unshared_objects": _EXTRA_ARGS,
-    "renders_beside_cache": _EXTRA_ARGS,
-    "long_prefill_token_threshold": _EXTRA_ARGS,
-    "parses_mistral_reasoning": _EXTRA_ARGS,
-    "reads_mistral_config": _EXTRA_ARGS,
-    "convert": _EXTRA_ARGS,
-    "performance_mode": _EXTRA_ARGS,
-    "attention_backend": _EXTRA_ARGS,
+    "allow_deprecated_quantization": EXTRA_ARGS,
+    "trust_remote_code": EXTRA_ARGS,
+    "kv_cache_memory_bytes": EXTRA_ARGS,
+    "limit_mm_per_prompt": EXTRA_ARGS,
+    "disable_hybrid_kv_cache_manager": EXTRA_ARGS,
+    "kv_events_config": EXTRA_ARGS,
+    "kv_transfer_config": EXTRA_ARGS,
+    "hf_overrides": EXTRA_ARGS,
+    "eplb_config": EXTRA_ARGS,
+    "enable_eplb": EXTRA_ARGS,
+    "num_redundant_experts": EXTRA_ARGS,
+    "async_scheduling": EXTRA_ARGS,
+    "api_server_count": EXTRA_ARGS,
+    "max_cpu_loras": EXTRA_ARGS,
+    "enable_sleep_mode": EXTRA_ARGS,
+    "mm_processor_cache_gb": EXTRA_ARGS,
+    "loader_buffer_bytes": EXTRA_ARGS,
+    "weights_on_host": EXTRA_ARGS,
+    "reserved_gpu_bytes": EXTRA_ARGS,
+    "reserved_host_bytes": EXTRA_ARGS,
+    "unruled": EXTRA_ARGS,
+    "swap_space": EXTRA_ARGS,
+    "runner": EXTRA_ARGS,
+    "max_cudagraph_capture_size": EXTRA_ARGS,
+    "cpu_offload_gb": EXTRA_ARGS,
+    "mamba_cache_dtype": EXTRA_ARGS,
+    "mamba_ssm_cache_dtype": EXTRA_ARGS,
+    "skip_mm_profiling": EXTRA_ARGS,
+    "mm_encoder_tp_mode": EXTRA_ARGS,
+    "reads_files_whole": EXTRA_ARGS,
+    "limits_unshared_objects": EXTRA_ARGS,
+    "renders_beside_cache": EXTRA_ARGS,
+    "long_prefill_token_threshold": EXTRA_ARGS,
+    "parses_mistral_reasoning": EXTRA_ARGS,
+    "reads_mistral_config": EXTRA_ARGS,
+    "convert": EXTRA_ARGS,
+    "performance_mode": EXTRA_ARGS,
+    "attention_backend": EXTRA_ARGS,
     # What is no argument
     "official_image": "spec.engine.image",
     "flashinfer_installed": "spec.engine.image",
@@ -106,7 +105,7 @@ def in_api_words(sentence: str) -> str:
 
 
 def _written(argument: str) -> str:
-    return f"--{argument.replace('_', '-')}" if FIELD_OF[argument] == _EXTRA_ARGS else engine_field(argument).removeprefix("spec.")
+    return f"--{argument.replace('_', '-')}" if FIELD_OF[argument] == EXTRA_ARGS else engine_field(argument).removeprefix("spec.")
 
 
 _NAMED: Final = re.compile(rf"\b(?:engine_args\.)?({'|'.join(name for name in FIELD_OF if '_' in name)})\b")
@@ -117,7 +116,7 @@ def said_of_input(error: InvalidInput) -> str:
     top, _, rest = error.field.partition(".")
     named = error.field
     if top == "engine_args" and rest in FIELD_OF:
-        named = _written(rest) if FIELD_OF[rest] == _EXTRA_ARGS else FIELD_OF[rest]
+        named = _written(rest) if FIELD_OF[rest] == EXTRA_ARGS else FIELD_OF[rest]
     elif top == "engine_version":
         named = FIELD_OF[top]
     return str(InvalidInput(named, error.value, in_api_words(error.limit)))
@@ -131,5 +130,5 @@ def field_of_input(error: InvalidInput) -> str:
     if top == "engine_args":
         return FIELD_OF.get(rest, "spec.engine")
     if top.startswith("-") or top == "extraArgs":
-        return _EXTRA_ARGS
+        return EXTRA_ARGS
     return FIELD_OF[top] if top in ("gpu", "engine_version") else "spec.model.profile"
