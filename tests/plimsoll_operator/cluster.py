@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from tests.plimsoll_operator.fake_kube import FakeKube, new_deployment
 
+from plimsoll_operator.controller.cluster.informer import Informer
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import Facts
@@ -54,10 +55,15 @@ class Cluster:
     def lead(self, judge: Callable[[Facts], Verdict] = decide, **options: Any) -> None:
         """Another leader over the same objects."""
         self.controller = Controller(self.kube, judge, identity="test", **options)
+        self._heard: dict[Informer, tuple[int, bool]] = {}
 
     def hear(self) -> None:
+        """What the watches bring: of each kind that was written to since the last of it."""
         for informer in self.controller.informers:
-            informer.relist()
+            newest = self.kube.newest(informer.resource)
+            if self._heard.get(informer) != newest:
+                self._heard[informer] = newest
+                informer.relist()
 
     def drain(self) -> None:
         while (key := self.controller.queue.take(0)) is not None:

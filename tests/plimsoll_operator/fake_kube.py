@@ -54,6 +54,7 @@ class FakeKube:
     _objects: dict[Resource, dict[Key, Manifest]] = field(default_factory=dict)
     _history: list[tuple[int, Resource, WatchEvent]] = field(default_factory=list)
     _version: int = 0
+    _newest: dict[Resource, int] = field(default_factory=dict)
     _oldest: int = 0
     _failures: dict[str, list[ApiFailure]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
@@ -66,6 +67,11 @@ class FakeKube:
         """Forget the past: a watch from an earlier version expires."""
         self._history.clear()
         self._oldest = self._version
+
+    def newest(self, resource: Resource) -> tuple[int, bool]:
+        """The version of the last write to any object of the kind, and whether it is served: of the same answer nothing is to be heard."""
+        with self._lock:
+            return self._newest.get(resource, 0), resource not in self.absent
 
     def get(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
         """See Kube.get."""
@@ -183,6 +189,7 @@ class FakeKube:
             self.writes.append(Call("delete", resource.kind, (namespace, name)))
             self._version += 1
             gone = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self._version)}}
+            self._newest[resource] = self._version
             self._history.append((self._version, resource, WatchEvent("DELETED", gone)))
             for other, objects in tuple(self._objects.items()):
                 for key, row in tuple(objects.items()):
@@ -225,6 +232,7 @@ class FakeKube:
             return dict(_sent(new))
         metadata["resourceVersion"] = str(self._version)
         self._of(resource)[key] = new
+        self._newest[resource] = self._version
         self._history.append((self._version, resource, WatchEvent("ADDED" if old is None else "MODIFIED", new)))
         return dict(_sent(new))
 
