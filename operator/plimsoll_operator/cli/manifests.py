@@ -24,7 +24,7 @@ _MAX_DEPTH: Final = 200
 _MOST_FILES: Final = 1000
 _MOST_ENTRIES: Final = 100_000
 _MOST_SPELLED_OUT: Final = 1_000_000
-_MOST_KEYS_MERGED: Final = 10_000
+_MOST_KEYS_MERGED: Final = 100_000
 _TWICE: Final = "twice"
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _TEXT: Final = "tag:yaml.org,2002:str"
@@ -104,10 +104,14 @@ class _Loader(_Base):  # type: ignore[misc]  # PyYAML's C loader where it was bu
         found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return found
 
+    _merged = 0
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Merges of merges of merges grow without end: what no object has so many keys for is refused."""
+        """Merges of merges of merges grow without end: what no file has so many keys for is refused, counted over all its objects."""
+        merges = any(key.tag == _MERGE for key, _ in node.value)
         super().flatten_mapping(node)
-        if len(node.value) > _MOST_KEYS_MERGED:
+        self._merged += len(node.value) if merges else 0
+        if self._merged > _MOST_KEYS_MERGED:
             raise yaml.constructor.ConstructorError(None, None, f"more than {_MOST_KEYS_MERGED} keys are merged", node.start_mark)
 
 

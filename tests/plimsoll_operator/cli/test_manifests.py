@@ -1,5 +1,6 @@
 """Files of objects: a key that is there twice is an error with its line, and whatever YAML may say beside that is let through."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,12 @@ def test_other_bad_yaml_is_called_no_template() -> None:
     with pytest.raises(InvalidInput, match="is not YAML") as raised:
         documents(PATH, "a: [")
     assert "template" not in str(raised.value)
+
+
+@pytest.mark.thorough
+def test_merges_of_merges_are_counted_over_the_file() -> None:
+    chain = "a: &b0 {x: 1}\n" + "".join(f"k{place}: &b{place + 1} {{<<: *b{place}, n{place}: 1}}\n" for place in range(3000))
+    start = time.process_time()
+    with pytest.raises(InvalidInput, match="keys are merged"):
+        documents(PATH, chain)
+    assert time.process_time() - start < 5
