@@ -141,3 +141,21 @@ def test_a_part_of_any_type_is_named_and_ends_nothing(value: Any) -> None:
     named = {note.field.rpartition(".")[2] for note in one.lost}
     assert {"livenessProbe", "ports"} <= named
     assert isinstance(value, dict) or "volumeMounts[0]" in named
+
+
+BESIDE_A_NOTE: list[tuple[str, Manifest]] = [
+    ("of a chart's values, where one argument is left out", {"servingEngineSpec": {"modelSpec": [{
+        "name": "m", "repository": "vllm/vllm-openai", "tag": "v0.19.0", "modelURL": "Qwen/Qwen3-8B",
+        "vllmConfig": {"maxLoras": 4, "zzUnknown": 7}}]}}),
+    ("of a reference to a Secret", {"servingEngineSpec": {"modelSpec": [{
+        "name": "m", "repository": "vllm/vllm-openai", "tag": "v0.19.0", "modelURL": "Qwen/Qwen3-8B",
+        "hf_token": {"secretName": "s", "secretKey": "k", "zzUnknown": 7}}]}}),
+    ("of a list of arguments, one of which is left out",
+     a_deployment({"command": ["vllm", "serve"], "args": ["Qwen/Qwen3-8B", "--max-loras=4", {"zzUnknown": 7}]})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sentence", "obj"), BESIDE_A_NOTE, ids=[row[0] for row in BESIDE_A_NOTE])
+def test_a_note_of_one_thing_hides_nothing_beside_it(sentence: str, obj: Manifest) -> None:
+    (one,) = import_object(obj, Others.of([obj]), Choices()).imported
+    assert any("zzUnknown" in note.field or note.field.endswith("args[2]") for note in one.lost), said(one)

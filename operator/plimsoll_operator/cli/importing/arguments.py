@@ -51,7 +51,7 @@ class _Reading:
     served_as: str | None = None
 
     def lost(self, flag: str, message: str) -> None:
-        self.draft.lost(self.source, f"{flag} is not carried over: {message}")
+        self.draft.lost_in(self.source, f"{flag} is not carried over: {message}")
 
 
 def lay_arguments(draft: Draft, tokens: Sequence[str], version: EngineVersion, source: str) -> Said:

@@ -133,6 +133,10 @@ class Draft:
         self.ledger.taken.add(source)
         self._notes.append(Note(field=source, message=message))
 
+    def lost_in(self, source: str, message: str) -> None:
+        """The same of one thing among others that stand there, as an argument does: of the others nothing is said by that."""
+        self._notes.append(Note(field=source, message=message))
+
     def assume(self, source: str, message: str) -> None:
         """Say what was put in that the file does not say."""
         self._notes.append(Note(field=source, message=message, assumed=True))

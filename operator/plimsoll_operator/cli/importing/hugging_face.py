@@ -83,5 +83,5 @@ def read_arguments(draft: Draft, model: Part, arguments: Sequence[str]) -> tuple
             draft.lost(model.at("storageUri"), "is not carried over: --model_id names the model, and counts")
         return own["model_id"], tuple(rest)
     if own.get("model_dir", "") not in ("", *FOLDERS):
-        draft.lost(model.at("args"), "--model_dir is not carried over: name a claim in spec.model.source, with the folder in it")
+        draft.lost_in(model.at("args"), "--model_dir is not carried over: name a claim in spec.model.source, with the folder in it")
     return lay_uri(draft, model.text("storageUri"), own.get("model_name"), model.at("storageUri")), tuple(rest)

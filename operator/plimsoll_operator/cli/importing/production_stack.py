@@ -186,11 +186,12 @@ def _env(shared: Part, model: Part) -> list[Part]:
     rows: list[Part] = []
     for name, part, key in (("HF_TOKEN", model, "hf_token"), ("VLLM_API_KEY", shared, "vllmApiKey")):
         source, reference = part.at(key), part.part(key)
-        fields: dict[str, Found] = {"name": Found(name, source)}
+        made = f"{source}[]"  # a place that no file has: what else stands at the source is not taken with these
+        fields: dict[str, Found] = {"name": Found(name, made)}
         if reference.fields:
             keys = {"name": reference.fields.get("secretName"), "key": reference.fields.get("secretKey")}
-            secret = Part(source, model.ledger, {key: found for key, found in keys.items() if found is not None})
-            fields["valueFrom"] = Found(Part(source, model.ledger, {"secretKeyRef": Found(secret, source)}), source)
+            secret = Part(made, model.ledger, {key: found for key, found in keys.items() if found is not None})
+            fields["valueFrom"] = Found(Part(made, model.ledger, {"secretKeyRef": Found(secret, made)}), made)
         elif part.peek(key):
             fields["value"] = Found(str(part.peek(key)), source)
         if len(fields) > 1:

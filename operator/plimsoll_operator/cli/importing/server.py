@@ -69,7 +69,7 @@ def lay_server(draft: Draft, server: Server) -> None:
     version = lay_image(draft, container.text("image"), container.at("image"))
     said = lay_arguments(draft, server.tokens, version, server.field)
     for program in server.beside:
-        draft.lost(server.field, f"{program} is not carried over, which the script runs too: do what it does in the image, or before")
+        draft.lost_in(server.field, f"{program} is not carried over, which the script runs too: do what it does in the image, or before")
     for sentence in server.assumed:
         draft.assume(server.field, sentence)
     volumes = Volumes.of(draft, server.pod, container)
@@ -94,7 +94,7 @@ def _lay_model(draft: Draft, server: Server, said: Said, volumes: Volumes) -> Mo
     if name is None:
         raise InvalidInput(field, None, "names no model: vLLM would serve its own default, which nobody means; write the model's hub id")
     if server.model is not None and said.model not in (None, server.model, *server.folders):
-        draft.lost(server.field, f"the model {one_line(said.model or '', 100)} is not carried over: {field} names another, which counts")
+        draft.lost_in(server.field, f"the model {one_line(said.model or '', 100)} is not carried over: {field} names another, which counts")
     if "://" in name:
         draft.put("spec.model.name", lay_store(draft, name, said.served_as, field), field)
         return None
