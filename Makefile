@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-static unit coverage bench bench-quick accuracy kind lws node fuzz engine-config engine-manifests test-engine docs shown dist hooks clean venv assets requirements \
+.PHONY: demo test check check-static unit coverage bench bench-quick accuracy kind lws node fuzz engine-config engine-manifests engine-attention test-engine docs shown dist hooks clean venv assets requirements \
 	unit-running unit-deciding unit-estimator unit-outside
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -134,6 +134,9 @@ engine-config: $(STAMP) ## random wishes through a release's own configuration; 
 
 engine-manifests: $(STAMP) ## the lists of the manifests that are kept through a release's own configuration; ENGINE=python that has it, RELEASE=0.19.1
 	@$(BIN)/python -m tests.engine.manifests --python "$(ENGINE)" --release "$(RELEASE)"
+
+engine-attention: $(STAMP) ## which attention backends a release takes, asked of its own classes; ENGINE=python that has it, RELEASE=0.19.1
+	@"$(ENGINE)" -B tests/engine/attention.py "$(RELEASE)" > tests/data/attention_backends/$(RELEASE).json
 
 test-engine: $(STAMP) ## real engines on this machine's CPU from commands that are rendered; ENGINES="0.19.1=PYTHON 0.32.0=PYTHON", each with its CPU build
 	@$(BIN)/python -m tests.engine.start $(ENGINES)

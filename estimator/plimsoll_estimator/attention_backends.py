@@ -52,6 +52,8 @@ _CHANGES: Final = (
     (EngineVersion(0, 32, 1), EngineVersion(0, 33, 0), "FLASH_ATTN_MLA_SPARSE_FA4 ROCM_FLASHMLA_SPARSE_DSV41 ROCM_OCTAVE STEP5_DSA", ""),
 )
 """From when it may be, from when it is known to be; names that came, names that went."""
+NAMES_VALIDATED: Final = EngineVersion(0, 11, 1)
+"""From here on a backend is asked what it takes before it is taken (AttentionBackend.validate_configuration)."""
 _ORDINARY: Final = "FLASH_ATTN, FLASHINFER, TRITON_ATTN or FLEX_ATTENTION"
 _HALVES: Final = frozenset({"float16", "bfloat16"})
 _WITH_FLOAT32: Final = _HALVES | {"float32"}
@@ -105,8 +107,11 @@ class BackendRule:
     sinks: frozenset[int] = frozenset()
     """The majors on which it takes attention sinks."""
     image_prefix: bool = False
-    image_prefix_majors: frozenset[int] = frozenset()
-    """The majors on which it may let image tokens attend to one another, by a rule of the heads that is not followed here."""
+    """Lets image tokens attend to one another."""
+    large_prefix_majors: frozenset[int] = frozenset()
+    """The majors on which it does so in heads of more than 256 alone (FlashAttention 4 where nothing else has such heads)."""
+    cache_dtypes: frozenset[str] | None = None
+    """Of sparse latent attention: the 8-bit floats in which it keeps the cache, None for all of them."""
     crosses: bool = False
     encodes: bool = True
     """Runs models that attend both ways."""
@@ -132,7 +137,7 @@ _RULES: Final = {
         rule=BackendRule(least=80, head_step=8, most_head=256, sinks=frozenset({9}), crosses=True),
         changes=(
             (EngineVersion(0, 19, 2), EngineVersion(0, 20), {"sinks": frozenset({9, 10}), "large_head_majors": frozenset({9, 10, 11})}),
-            (EngineVersion(0, 22, 1), EngineVersion(0, 25, 1), {"image_prefix_majors": frozenset({9, 10, 11})}),
+            (EngineVersion(0, 22, 1), EngineVersion(0, 25, 1), {"large_prefix_majors": frozenset({9})}),
         ),
     ),
     "FLASHINFER": _Kept(
@@ -164,7 +169,7 @@ _RULES: Final = {
         ),
     ),
     "FLASHMLA_SPARSE": _Kept(
-        rule=_latent(9, 10, sparse=True, dtypes=frozenset({"bfloat16"})),
+        rule=_latent(9, 10, sparse=True, dtypes=frozenset({"bfloat16"}), cache_dtypes=frozenset({"fp8", "fp8_ds_mla"})),
         changes=(
             (EngineVersion(0, 19, 2), EngineVersion(0, 20), {"heads": frozenset({512, 576})}),
             (EngineVersion(0, 20, 1), EngineVersion(0, 22), {"heads": frozenset({576})}),
@@ -172,13 +177,13 @@ _RULES: Final = {
         ),
     ),
     "FLASHINFER_MLA_SPARSE": _Kept(
-        rule=_latent(10, sparse=True, nope_dims=frozenset({128})),
+        rule=_latent(10, sparse=True, nope_dims=frozenset({128}), cache_dtypes=frozenset({"fp8", "fp8_e4m3"})),
         changes=(
             (EngineVersion(0, 18, 1), EngineVersion(0, 19, 1), {"nope_dims": frozenset({128, 192})}),
             (EngineVersion(0, 29, 1), EngineVersion(0, 30), {"nope_dims": frozenset({128, 192, 256}), "heads": None}),
         ),
     ),
-    "FLASH_ATTN_MLA_SPARSE": _Kept(rule=_latent(9, sparse=True, heads=None)),
+    "FLASH_ATTN_MLA_SPARSE": _Kept(rule=_latent(9, sparse=True, heads=None, cache_dtypes=frozenset())),
 }
 """Backends of NVIDIA's GPUs for every kind of model. Others are made for one model or one kind of cache, or for other hardware, and
 have no rule here."""

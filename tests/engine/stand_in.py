@@ -20,11 +20,13 @@ COMPILED = (
     "vllm._moe_C",
     "vllm._moe_C_stable_libtorch",
     "vllm._flashmla_C",
+    "vllm._flashmla_extension_C",
     "vllm.cumem_allocator",
     "vllm.vllm_flash_attn",
+    "vllm.third_party.flashmla",
 )
 """The release's CUDA extensions."""
-ABSENT = ("cutlass", "cuda", "tvm_ffi", "quack", "flashinfer", "flashinfer_cubin", "torchvision", "cv2", "deep_gemm")
+ABSENT = ("cutlass", "cuda", "tvm_ffi", "quack", "flashinfer", "flashinfer_cubin", "torchvision", "cv2", "deep_gemm", "tokenspeed_mla")
 """Packages of the image that need a GPU, or that no rule of a configuration looks into."""
 COMPILED_OPS = ("_C", "_moe_C", "_vllm_fa", "_qutlass_C", "_flashmla_C")
 """Namespaces of torch.ops that the extensions would fill."""

@@ -14,6 +14,7 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.layers.fp8_cache import AskedOfBackend, is_fp8
 from plimsoll_estimator.layers.planner_rules import PlannerRules
+from plimsoll_estimator.units import dotted
 
 DEFAULT_BLOCK_SIZE: Final = 16
 
@@ -73,26 +74,34 @@ def named_mla_backend(named: str | None, rules: PlannerRules) -> Backend | None:
     return next((backend for backend in known if backend.name == named), None)
 
 
-def packs_sparse_fp8(capability: int) -> bool:
-    """Whether sparse MLA stores fp8 in DeepSeek's packed 656-byte form; on Blackwell FlashInfer takes plain fp8."""
-    return capability // 10 != 10
+def sparse_cache_dtype(kv_cache_dtype: str, rules: PlannerRules) -> str:
+    """The dtype that sparse latent attention is asked to keep its cache in."""
+    return "fp8_ds_mla" if rules.packs_every_sparse_fp8 and is_fp8(kv_cache_dtype) else kv_cache_dtype
 
 
-def sparse_mla_backend(capability: int, kv_cache_dtype: str, rules: PlannerRules) -> Backend:
-    """The backend of sparse MLA (DeepSeek-V3.2, GLM-5). Raises EngineRefusal where none exists."""
+def packs_sparse_fp8(backend: Backend) -> bool:
+    """Whether sparse MLA stores fp8 in DeepSeek's packed 656-byte form; FlashInfer's for data-centre Blackwell takes plain fp8."""
+    return backend.name != "FLASHINFER_MLA_SPARSE"
+
+
+def sparse_mla_backend(capability: int, kv_cache_dtype: str, rules: PlannerRules, named: str | None = None) -> Backend:
+    """The backend of sparse MLA (DeepSeek-V3.2, GLM-5). Raises EngineRefusal where none exists. That a named one runs is asked before."""
+    name = named or _unnamed_sparse_mla_backend(capability, kv_cache_dtype, rules)
+    return Backend(name=name, block_size=SPARSE_BLOCK, kernel_block=SPARSE_BLOCK)
+
+
+def _unnamed_sparse_mla_backend(capability: int, kv_cache_dtype: str, rules: PlannerRules) -> str:
     major = capability // 10
     if major == 9 and is_quantised(kv_cache_dtype) and kv_cache_dtype not in ("fp8", "fp8_ds_mla"):
         message = f"vLLM has no sparse MLA attention backend for a {kv_cache_dtype} cache on Hopper"
         raise EngineRefusal(Check.KV_CACHE_DTYPE_UNSUPPORTED, message)
     if major == 9:
-        name = "FLASH_ATTN_MLA_SPARSE" if rules.sparse_mla_flash_attn and not is_quantised(kv_cache_dtype) else "FLASHMLA_SPARSE"
-    elif major == 10:
-        name = "FLASHINFER_MLA_SPARSE" if is_quantised(kv_cache_dtype) else "FLASHMLA_SPARSE"
-    elif major == 12 and rules.sparse_mla_flash_attn:
-        name = "FLASHINFER_MLA_SPARSE_SM120"
-    else:
-        raise EngineRefusal(Check.NO_ATTENTION_BACKEND, f"vLLM has no sparse MLA attention backend for compute capability {capability}")
-    return Backend(name=name, block_size=SPARSE_BLOCK, kernel_block=SPARSE_BLOCK)
+        return "FLASH_ATTN_MLA_SPARSE" if rules.sparse_mla_flash_attn and not is_quantised(kv_cache_dtype) else "FLASHMLA_SPARSE"
+    if major == 10:
+        return "FLASHINFER_MLA_SPARSE" if is_quantised(kv_cache_dtype) and kv_cache_dtype != "fp8_ds_mla" else "FLASHMLA_SPARSE"
+    if major == 12 and rules.sparse_mla_flash_attn:
+        return "FLASHINFER_MLA_SPARSE_SM120"
+    raise EngineRefusal(Check.NO_ATTENTION_BACKEND, f"vLLM has no sparse MLA attention backend for compute capability {dotted(capability)}")
 
 
 def attention_backend(asked: AskedOfBackend, rules: PlannerRules) -> Backend:

@@ -55,6 +55,8 @@ class Fp8Rules:
     flash_attention_formats: Literal["any", "stops", "unknown", "listed"] = "any"
     """What FlashAttention does with an fp8 format that is not e4m3: take it, take it and stop at its first kernel ("Unrecognized FP8
     dtype", flash_attn.py: get_fp8_dtype_for_flashattn), or leave it to another backend from the start."""
+    flash_attention_majors: frozenset[int] = frozenset({9})
+    """Where FlashAttention reads it (fa_utils.py: flash_attn_supports_fp8, later flash_attn_supports_kv_cache_dtype)."""
     triton_mla_looks: bool = False
     """TritonMLAImpl refuses the cache itself below 8.9."""
 
@@ -71,7 +73,7 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 22), {"flash_attention_formats": "listed"}),
     (EngineVersion(0, 24), {"flashinfer_least_capability": 80, "flashinfer_heads": frozenset({64, 128, 256, 512}), "triton_looks": True}),
     (EngineVersion(0, 26), {"triton_mla_looks": True}),
-    (EngineVersion(0, 27), {"text_needs_no_prefix": True}),
+    (EngineVersion(0, 27), {"text_needs_no_prefix": True, "flash_attention_majors": frozenset({9, 10})}),
 )
 """Read in one release of every minor from 0.9 to 0.32 and in 0.11.0, 0.11.1 and 0.11.2; that 0.23.0 is as 0.22.0 in this, and the
 first without it 0.24.0, is said by vllm#47549."""
@@ -162,10 +164,11 @@ def _check_listed(asked: AskedOfBackend, rules: Fp8Rules) -> None:
     below = asked.capability < NATIVE
     flashinfer = _flashinfer_lacks(asked, rules) if below else ""
     why = ""
-    if asked.named == "FLEX_ATTENTION":
+    if asked.named in ("FLEX_ATTENTION", "TREE_ATTN"):
         why = "it holds none"
-    elif asked.named == "FLASH_ATTN" and asked.capability // 10 not in (9, 10):  # fa_utils.py: flash_attn_supports_fp8
-        why = "it holds one on Hopper and data-centre Blackwell only"
+    elif asked.named == "FLASH_ATTN" and asked.capability // 10 not in rules.flash_attention_majors:
+        cards = " and ".join(f"{major}.x" for major in sorted(rules.flash_attention_majors))
+        why = f"it holds one on GPUs of compute capability {cards} only"
     elif below and asked.named not in _BELOW_NATIVE:
         why = "it is not known to read one below compute capability 8.9"
     elif asked.named == "FLASHINFER":

@@ -11,20 +11,29 @@ from dataclasses import dataclass
 from functools import singledispatch
 from typing import Final
 
+from plimsoll_estimator.attention_backends import NAMES_VALIDATED, backend_rules
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.layers.backends import (
+    TRITON_MLA,
     Backend,
     attention_backend,
     check_block_size,
     mla_backend,
     named_mla_backend,
     packs_sparse_fp8,
+    sparse_cache_dtype,
     sparse_mla_backend,
 )
 from plimsoll_estimator.layers.fp8_cache import AskedOfBackend, check_fp8_cache, check_fp8_format, check_latent_fp8_cache, fp8_rules
 from plimsoll_estimator.layers.kv_dtype import kv_head_bytes, mla_token_bytes
-from plimsoll_estimator.layers.named_backend import check_named_backend, check_named_encoder_backend, check_named_latent_backend
+from plimsoll_estimator.layers.named_backend import (
+    check_named_backend,
+    check_named_encoder_backend,
+    check_named_latent_backend,
+    check_named_sparse_cache,
+    latent_lacks,
+)
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need, StateNeed
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.recurrent import GDN_CHECKPOINT_ALIGNMENT, state_need
@@ -71,7 +80,8 @@ class _Ask:
 def model_needs(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """What every layer of `shape` keeps under a layout, in order. Raises EngineRefusal and Unsupported as the mixers' rules do."""
     if shape.attends_both_ways:
-        check_named_encoder_backend(resolved.given.attention_backend, resolved.version)
+        heads = frozenset(mixer.head_dim for mixer in shape.mixers if isinstance(mixer, Attention))
+        check_named_encoder_backend(resolved.given.attention_backend, heads, resolved.gpu.capability, resolved.dtype, resolved.version)
         return ModelNeeds(kinds=(), order=(), backend=_NOTHING)
     ask = _Ask(resolved=resolved, rules=rules)
     kept: dict[tuple[int, ...], tuple[Need, ...]] = {}
@@ -142,10 +152,10 @@ def _(mixer: Latent, ask: _Ask) -> tuple[Need, ...]:
     resolved, width = ask.resolved, mixer.kv_lora_rank + mixer.qk_rope_head_dim
     if not mixer.index_head_dim:
         return (AttentionNeed(kind="mla", token_bytes=mla_token_bytes(resolved.kv_cache_dtype, resolved.dtype, width, sparse=False)),)
-    dtype = resolved.kv_cache_dtype
+    dtype = sparse_cache_dtype(resolved.kv_cache_dtype, ask.rules)
     if dtype == "auto" and ask.generation == 12:
         dtype = "fp8_ds_mla"  # on consumer Blackwell the only backend knows the packed form alone
-    sparse = packs_sparse_fp8(resolved.gpu.capability)
+    sparse = packs_sparse_fp8(sparse_mla_backend(resolved.gpu.capability, dtype, ask.rules, resolved.given.attention_backend))
     latent = AttentionNeed(kind="mla", token_bytes=mla_token_bytes(dtype, resolved.dtype, width, sparse=sparse))
     if mixer.shares_index and ask.rules.shares_index:
         return (latent,)
@@ -240,8 +250,10 @@ def _backend(shape: Shape, ask: _Ask) -> Backend:
         if isinstance(mixer, Latent):
             check_named_latent_backend(named, mixer, capability, ask.resolved.dtype, ask.resolved.version)
             if mixer.index_head_dim:
-                return sparse_mla_backend(capability, dtype, ask.rules)
-            chosen = named_mla_backend(named, ask.rules) or mla_backend(capability, dtype, ask.rules, mixer.qk_nope_head_dim)
+                dtype = sparse_cache_dtype(dtype, ask.rules)
+                check_named_sparse_cache(named, dtype, ask.resolved.version)
+                return sparse_mla_backend(capability, dtype, ask.rules, named)
+            chosen = named_mla_backend(named, ask.rules) or _unnamed_mla_backend(mixer, ask)
             check_latent_fp8_cache(chosen.name, capability, dtype, fp8_rules(ask.resolved.version))
             return chosen
     attention = [mixer for mixer in shape.mixers if isinstance(mixer, Attention)]
@@ -249,13 +261,28 @@ def _backend(shape: Shape, ask: _Ask) -> Backend:
         return _NOTHING
     asked = _asked(shape, attention, ask.resolved)
     fp8, chosen = fp8_rules(ask.resolved.version), attention_backend(asked, ask.rules)
+    check_named_backend(asked, ask.resolved.version, fp8)
     if any(mixer.follows_cache_dtype for mixer in attention):
         check_fp8_cache(asked, fp8)
         check_fp8_format(chosen.name, asked, fp8)
-    check_named_backend(asked, ask.resolved.version, fp8)
     if not any(isinstance(mixer, _STATES) for mixer in shape.mixers):  # beside states the block is rounded to what the backend has
         check_block_size(ask.resolved.given.block_size, asked, ask.resolved.version)
     return chosen
+
+
+def _unnamed_mla_backend(mixer: Latent, ask: _Ask) -> Backend:
+    """The backend of dense latent attention that the release takes by itself: Triton's where its first choice has not such vectors."""
+    resolved = ask.resolved
+    capability, version = resolved.gpu.capability, resolved.version
+    first = mla_backend(capability, resolved.kv_cache_dtype, ask.rules, mixer.qk_nope_head_dim)
+    if version < NAMES_VALIDATED:
+        return first
+    for backend in (first, TRITON_MLA):
+        if not all(latent_lacks(mixer, rule, capability, resolved.dtype) for rule in backend_rules(backend.name, version)):
+            return backend
+    width = mixer.kv_lora_rank + mixer.qk_rope_head_dim
+    words = f"no attention backend of vLLM {version} keeps vectors of {width} a token (kv_lora_rank and qk_rope_head_dim) on this GPU"
+    raise EngineRefusal(Check.NO_ATTENTION_BACKEND, words)
 
 
 def _asked(shape: Shape, attention: Sequence[Attention], resolved: ResolvedArgs) -> AskedOfBackend:

@@ -14,10 +14,11 @@ from plimsoll_estimator.attention_backends import BackendRule, backend_rules
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, Remedy, Unsupported
-from plimsoll_estimator.layers.fp8_cache import AskedOfBackend, Fp8Rules, sees_image_prefix
+from plimsoll_estimator.layers.fp8_cache import AskedOfBackend, Fp8Rules, is_fp8, sees_image_prefix
 from plimsoll_estimator.mixers import Latent
 from plimsoll_estimator.units import dotted
 
+_LATENT_ONLY: Final = "it computes latent attention (MLA) only, which the model does not have"
 _LEFT_OUT: Final = Remedy(words="leave --attention-backend out", argument="attention_backend", value="")
 
 
@@ -27,49 +28,63 @@ def check_named_backend(asked: AskedOfBackend, version: EngineVersion, fp8: Fp8R
     _judge(asked.named, version, lambda rule: _ordinary_lacks(asked, rule, prefix=prefix))
     if asked.named == "FLASHINFER" and not asked.flashinfer:
         raise _refusal(asked.named, "it is not installed")
-    rules = backend_rules(asked.named, version) if asked.named else ()
-    if prefix and any(asked.capability // 10 in rule.image_prefix_majors for rule in rules):
-        raise Unsupported(
-            Check.NO_ATTENTION_BACKEND,
-            f"vLLM {version} lets image tokens attend to one another in {asked.named} by a rule of the heads that is not followed yet",
-            (_LEFT_OUT,),
-        )
 
 
 def check_named_latent_backend(named: str | None, mixer: Latent, capability: int, dtype: str, version: EngineVersion) -> None:
     """The same of latent attention."""
-    head = mixer.kv_lora_rank + mixer.qk_rope_head_dim
+    _judge(named, version, lambda rule: latent_lacks(mixer, rule, capability, dtype))
+
+
+def latent_lacks(mixer: Latent, rule: BackendRule, capability: int, dtype: str) -> str:
+    """Why the rule does not take latent attention, empty where it does."""
+    reasons = (
+        (not rule.latent, "it does not compute latent attention (MLA)"),
+        (bool(mixer.index_head_dim) is not rule.sparse, "it is for sparse attention" if rule.sparse else "it has no sparse attention"),
+        (
+            rule.nope_dims is not None and mixer.qk_nope_head_dim not in rule.nope_dims,
+            f"it does not have heads of {mixer.qk_nope_head_dim} dimensions that no position turns (qk_nope_head_dim)",
+        ),
+    )
+    why = next((why for holds, why in reasons if holds), "")
+    return why or _lacks(capability, dtype, frozenset({mixer.kv_lora_rank + mixer.qk_rope_head_dim}), rule)
+
+
+def check_named_sparse_cache(named: str | None, cache_dtype: str, version: EngineVersion) -> None:
+    """The same of the cache that sparse latent attention is to keep."""
 
     def lacks(rule: BackendRule) -> str:
-        reasons = (
-            (not rule.latent, "it does not compute latent attention (MLA)"),
-            (bool(mixer.index_head_dim) is not rule.sparse, "it is for sparse attention" if rule.sparse else "it has no sparse attention"),
-            (
-                rule.nope_dims is not None and mixer.qk_nope_head_dim not in rule.nope_dims,
-                f"it does not have heads of {mixer.qk_nope_head_dim} dimensions that no position turns (qk_nope_head_dim)",
-            ),
-        )
-        return next((why for holds, why in reasons if holds), "") or _lacks(capability, dtype, frozenset({head}), rule)
+        refused = is_fp8(cache_dtype) and rule.cache_dtypes is not None and cache_dtype not in rule.cache_dtypes
+        return f"it does not keep a cache of {cache_dtype}" if refused else ""
 
     _judge(named, version, lacks)
 
 
-def check_named_encoder_backend(named: str | None, version: EngineVersion) -> None:
+def check_named_encoder_backend(named: str | None, heads: frozenset[int], capability: int, dtype: str, version: EngineVersion) -> None:
     """The same of a model whose tokens attend both ways."""
-    _judge(named, version, lambda rule: "" if rule.encodes else "it does not run models that attend both ways")
+
+    def lacks(rule: BackendRule) -> str:
+        if rule.latent:
+            return _LATENT_ONLY
+        return _lacks(capability, dtype, heads, rule) or ("" if rule.encodes else "it does not run models that attend both ways")
+
+    _judge(named, version, lacks)
 
 
 def _ordinary_lacks(asked: AskedOfBackend, rule: BackendRule, *, prefix: bool) -> str:
     """Why the rule does not take ordinary attention, empty where it does."""
     if rule.latent:
-        return "it computes latent attention (MLA) only, which the model does not have"
+        return _LATENT_ONLY
     major = asked.capability // 10
     reasons = (
         (asked.sinks and major not in rule.sinks, "it has no attention sinks on this GPU"),
-        (prefix and not rule.image_prefix and major not in rule.image_prefix_majors, "it does not let image tokens attend to one another"),
+        (prefix and not _lets_images_see(rule, major, asked.head_sizes), "it does not let image tokens attend to one another"),
         (asked.crosses and not rule.crosses, "it does not attend to an encoder"),
     )
     return _lacks(asked.capability, asked.dtype, asked.head_sizes, rule) or next((why for holds, why in reasons if holds), "")
+
+
+def _lets_images_see(rule: BackendRule, major: int, heads: frozenset[int]) -> bool:
+    return rule.image_prefix or (major in rule.large_prefix_majors and min(heads, default=0) > rule.most_head)
 
 
 def _lacks(capability: int, dtype: str, heads: frozenset[int], rule: BackendRule) -> str:

@@ -81,6 +81,9 @@ class PlannerRules:
     """FLASH_ATTN takes head sizes up to 512 through FA4."""
     sparse_mla_flash_attn: bool = False
     """FLASH_ATTN_MLA_SPARSE exists."""
+    packs_every_sparse_fp8: bool = True
+    """An fp8 cache of sparse latent attention is made DeepSeek's packed one whatever its format and backend (models/config.py:
+    DeepseekV32ForCausalLM); since 0.18 by FLASHMLA_SPARSE alone (layers/attention/mla_attention.py)."""
     shares_index: bool = False
     """Sparse latent attention honours `index_topk_freq`: some layers reuse the choice of the layer before."""
     packed_blocks: bool = False
@@ -111,6 +114,7 @@ _RELEASES: Final = Releases(
             "sm100_hybrid_alignment": 16,
             "state_capture": "capped",
             "state_block_below_batch": True,
+            "packs_every_sparse_fp8": False,
         },
     ),
     (EngineVersion(0, 19), {"checks_first_group": False}),

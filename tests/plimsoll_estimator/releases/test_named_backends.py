@@ -157,28 +157,31 @@ def test_between_two_releases_that_were_read_a_changed_rule_is_doubted() -> None
 
 
 @pytest.mark.parametrize(
-    ("version", "capability", "named", "raised"),
+    ("version", "capability", "named", "heads", "refused"),
     [
-        # v1/attention/backend.py: supports_mm_prefix; since 0.25.1 flash_attn.py has it where FlashAttention 4 resolves
-        ("0.19.1", 90, "FLASHINFER", EngineRefusal),
-        ("0.19.1", 90, "FLASH_ATTN", EngineRefusal),
-        ("0.19.1", 90, "TRITON_ATTN", None),
-        ("0.19.1", 90, "FLEX_ATTENTION", None),
-        ("0.25.1", 80, "FLASH_ATTN", EngineRefusal),
-        ("0.25.1", 90, "FLASH_ATTN", Unsupported),
+        # v1/attention/backend.py: supports_mm_prefix; flash_attn.py since 0.25.1: by FlashAttention 4, on Hopper in large heads
+        ("0.19.1", 90, "FLASHINFER", {256}, True),
+        ("0.19.1", 90, "FLASH_ATTN", {256}, True),
+        ("0.19.1", 90, "TRITON_ATTN", {256}, False),
+        ("0.19.1", 90, "FLEX_ATTENTION", {256}, False),
+        ("0.25.1", 80, "FLASH_ATTN", {256}, True),
+        ("0.25.1", 90, "FLASH_ATTN", {256}, True),
+        ("0.25.1", 90, "FLASH_ATTN", {512}, False),
+        ("0.25.1", 90, "FLASH_ATTN", {256, 512}, True),
+        ("0.25.1", 100, "FLASH_ATTN", {512}, True),
     ],
 )
 def test_image_tokens_that_see_one_another_are_asked_of_the_named_one(
-    version: str, capability: int, named: str, raised: type[Exception] | None
+    version: str, capability: int, named: str, heads: set[int], refused: bool
 ) -> None:
     release = EngineVersion.parse(version)
     asked = AskedOfBackend(
-        capability=capability, cache_dtype="auto", dtype="bfloat16", head_sizes=frozenset({256}), image_prefix=True, named=named
+        capability=capability, cache_dtype="auto", dtype="bfloat16", head_sizes=frozenset(heads), image_prefix=True, named=named
     )
-    if raised is None:
+    if not refused:
         check_named_backend(asked, release, fp8_rules(release))
     else:
-        with pytest.raises(raised, match="image tokens"):
+        with pytest.raises(EngineRefusal, match="image tokens"):
             check_named_backend(asked, release, fp8_rules(release))
 
 
