@@ -192,3 +192,13 @@ def _image_values() -> list[str]:
     """Return the chart values of the image under test where the programs run in the cluster (PLIMSOLL_IMAGE=repository:tag)."""
     repository, _, tag = os.environ.get("PLIMSOLL_IMAGE", "plimsoll/operator:0.1.0").rpartition(":")
     return [f"image.repository={repository}", f"image.tag={tag}", "controller.replicas=1", "webhook.replicas=1", "priorityClassName="]
+
+
+@contextmanager
+def stopped(installation: Installation, name: str) -> Iterator[None]:
+    """Stop one program for a while."""
+    installation.stop(name)
+    try:
+        yield
+    finally:
+        installation.start_webhook() if name == "webhook" else installation.start_controller()

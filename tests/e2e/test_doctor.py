@@ -4,15 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.controlplane import FAKE_GPU_NODES
 from tests.controlplane.cluster import wait_until
-from tests.e2e.installation import Installation
+from tests.e2e.installation import Installation, stopped
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,15 +37,6 @@ def doctor(installation: Installation, *words: str, kubeconfig: Path | None = No
     findings = json.loads(done.stdout)
     lacks = tuple(row["text"] for row in findings if row["level"] == "lack")
     return Told(status=done.returncode, lacks=lacks, texts=tuple(row["text"] for row in findings))
-
-
-@contextmanager
-def stopped(installation: Installation, name: str) -> Iterator[None]:
-    installation.stop(name)
-    try:
-        yield
-    finally:
-        installation.start_webhook() if name == "webhook" else installation.start_controller()
 
 
 def test_a_healthy_cluster_ends_with_0(installation: Installation) -> None:

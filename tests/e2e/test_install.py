@@ -1,13 +1,11 @@
 """Plimsoll as the chart installs it: from `kubectl apply` to pods, and with one of the two programs stopped."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from tests.controlplane import Cluster, KubectlError
 from tests.controlplane.cluster import wait_until
-from tests.e2e.installation import GROUP, Installation
+from tests.e2e.installation import GROUP, Installation, stopped
 from tests.e2e.objects import GARBAGE_COLLECTION_S, NAME_LABEL, apply, deployment, running
 
 pytestmark = pytest.mark.e2e
@@ -51,16 +49,6 @@ def test_an_unknown_model_is_kept_without_pods(installation: Installation, names
     assert "Warning:" in said
     wait_until(lambda: condition(cluster, namespace, "unknown", "Feasible") == "Unknown", "the verdict in status")
     assert cluster.get("-n", namespace, "deployments,pods")["items"] == []
-
-
-@contextmanager
-def stopped(installation: Installation, name: str) -> Iterator[None]:
-    """Stop one program for a while."""
-    installation.stop(name)
-    try:
-        yield
-    finally:
-        installation.start_webhook() if name == "webhook" else installation.start_controller()
 
 
 @pytest.mark.usefixtures("own_plane")

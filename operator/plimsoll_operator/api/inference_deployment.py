@@ -7,7 +7,7 @@ an absent engine field means "computed".
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, get_args
 
 from pydantic import Field
 
@@ -42,16 +42,6 @@ _NUMBER, _AFTER = 3, 7
 NAME_PATTERN: Final = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
 """A Service's name (RFC 1035 label): the Service of an InferenceDeployment carries its name."""
 
-MOVABLE_FIELDS: Final = (
-    "tensorParallelSize",
-    "pipelineParallelSize",
-    "dataParallelSize",
-    "gpuMemoryUtilization",
-    "maxModelLen",
-    "maxNumSeqs",
-    "maxNumBatchedTokens",
-    "kvCacheDtype",
-)
 MovableField = Literal[
     "tensorParallelSize",
     "pipelineParallelSize",
@@ -62,6 +52,7 @@ MovableField = Literal[
     "maxNumBatchedTokens",
     "kvCacheDtype",
 ]
+MOVABLE_FIELDS: Final[tuple[str, ...]] = get_args(MovableField)
 
 
 class SpeculativeSpec(ApiModel):

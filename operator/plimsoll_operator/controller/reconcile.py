@@ -16,11 +16,12 @@ from datetime import datetime
 from typing import Final
 
 from plimsoll_operator.api import ApiError, InferenceDeployment, ObservedStatus, read_deployment
-from plimsoll_operator.conditions import Blocked, Lack, Situation, model_seen
+from plimsoll_operator.conditions import Blocked, Situation, model_seen
 from plimsoll_operator.controller.booking.demand import Standing
 from plimsoll_operator.controller.booking.gates import Gates
-from plimsoll_operator.controller.booking.ledger import Ledger, Reservation
+from plimsoll_operator.controller.booking.ledger import Ledger
 from plimsoll_operator.controller.booking.places import Places, settled
+from plimsoll_operator.controller.booking.reservation import Reservation
 from plimsoll_operator.controller.children.children import Cached, Children
 from plimsoll_operator.controller.children.course import (
     Applied,
@@ -42,13 +43,10 @@ from plimsoll_operator.controller.reporting.status import child_state
 from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Decide
-from plimsoll_operator.metrics import Rejudged
 from plimsoll_operator.observation import ObservedFigures, observed_of, seen_of
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest, Resource
 from plimsoll_operator.reasons import Why
-from plimsoll_operator.verdict import Reject, Undecided, Verdict
 
-_LACKS: Final[dict[Standing, Lack]] = {Standing.WAITING_FOR_TURN: "turn", Standing.LATE: "scheduler", Standing.ABSENT: "pods"}
 # How long until we look again whether a name that somebody else had taken is free.
 RETAKE_SECONDS: Final = 30.0
 # And whether the namespace has room again for replicas that a cap holds.
@@ -134,7 +132,7 @@ class Reconciler:
         if decided is None or not self._stands(gathered, decided):
             return ""
         written = self._report_known(gathered, decided)
-        return "" if written is None else _outcome(decided, written)
+        return "" if written is None else decided.outcome(wrote=written)
 
     def _stands(self, gathered: Gathered, decided: Decided) -> bool:
         """Whether `_apply` would write nothing, as far as the caches tell."""
@@ -174,7 +172,7 @@ class Reconciler:
                 self._give_back(gathered, decided, failure)
             raise
         written = self._report(gathered, decided, child)
-        return _outcome(decided, applied_now or written)
+        return decided.outcome(wrote=applied_now or written)
 
     def recover(self, reservations: Mapping[Key, Reservation]) -> None:
         """Book what the leader before us has reserved, all of it before the first decision of our own."""
@@ -306,13 +304,13 @@ class Reconciler:
             bound=self._ledger.bound_replicas(gathered.key, plan.nodes_per_replica if plan is not None else 1),
             capacity_for_missing=decided.standing in (Standing.BOOKED, Standing.SETTLED) and not apply_problem and blocked is None,
             child=child_state(child),
-            missing_because=_lack(decided),
+            missing_because=decided.lack,
             apply_problem=apply_problem,
             blocked=blocked,
             dispute=self._disputes.tell(gathered.key),
             pods_fail=self._last_words.add_to(self._ledger.failing(gathered.key), gathered.key[0]),
             starts=seen_of(plan, seen.starts, seen.unread),
-            proposed_gpus=_proposed_gpus(course),
+            proposed_gpus=decided.proposed_gpus,
         )
         return situation, observed
 
@@ -324,7 +322,7 @@ class Reconciler:
                 plan=course.run.plan if course.run is not None else None,
                 observed=ObservedFigures.of(observed),
                 model=deployment.spec.model.name,
-                rejudged=_rejudged(course, decided.verdict),
+                rejudged=decided.rejudged,
                 profile=deployment.spec.model.profile.name if deployment.spec.model.profile is not None else None,
                 child_generation=int(child["metadata"]["generation"]) if child is not None else 0,
                 draft=deployment.spec.engine.speculative.model if deployment.spec.engine.speculative is not None else None,
@@ -357,39 +355,6 @@ class Reconciler:
         self._judge.forget(key)
         self._copies.forget(key)
         self._children.forget(key)
-
-
-def _rejudged(course: Course, verdict: Verdict) -> Rejudged:
-    """What is thought today of an applied plan; empty where nothing else would be decided."""
-    if course.adopting:
-        return ""
-    if isinstance(verdict, Reject):
-        return "Reject"
-    if isinstance(verdict, Undecided):
-        return "Undecided"
-    return "Proposed" if course.proposed is not None else ""
-
-
-def _proposed_gpus(course: Course) -> str:
-    """The GPUs of a proposed plan that has room for all replicas where the plan that runs has not."""
-    proposed, runs = course.proposed, course.run
-    if proposed is None or runs is None or not proposed.available_now or set(proposed.gpu_products) == set(runs.plan.gpu_products):
-        return ""
-    return f"{proposed.gpus_per_replica} x {' or '.join(proposed.gpu_products)} a replica"
-
-
-def _lack(decided: Decided) -> Lack:
-    if not all(pool.free_is_known for pool in decided.facts.pools):
-        return "unknown"
-    return _LACKS.get(decided.standing, "gpus")
-
-
-def _outcome(decided: Decided, wrote: bool) -> str:
-    if isinstance(decided.verdict, Reject):
-        return "rejected"
-    if isinstance(decided.verdict, Undecided):
-        return "undecided"
-    return "applied" if wrote else "unchanged"
 
 
 def _asking(deployment: InferenceDeployment, replicas: int) -> InferenceDeployment:

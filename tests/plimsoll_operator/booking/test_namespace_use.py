@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.plimsoll_operator.plans import PLAN
 
-from plimsoll_operator.controller.booking.ledger import Ledger, Reservation
+from plimsoll_operator.controller.booking.ledger import Ledger
+from plimsoll_operator.controller.booking.reservation import Reservation
 from plimsoll_operator.decision.checks.caps import use_of_plan
 from plimsoll_operator.facts import NamespaceUse
 

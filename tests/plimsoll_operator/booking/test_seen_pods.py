@@ -13,7 +13,8 @@ from tests.plimsoll_operator import plans
 from tests.plimsoll_operator.cluster import Clock, of_replica_set
 from tests.plimsoll_operator.nodes import gpu_node, gpu_pod
 
-from plimsoll_operator.controller.booking.ledger import Ledger, Reservation
+from plimsoll_operator.controller.booking.ledger import Ledger
+from plimsoll_operator.controller.booking.reservation import Reservation
 from plimsoll_operator.controller.cluster import trim
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.names import CAPACITY_GATE, NAME_LABEL, WORKER_LABEL

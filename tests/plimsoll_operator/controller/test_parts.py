@@ -16,7 +16,8 @@ from tests.plimsoll_operator.fake_kube import FakeKube
 from tests.plimsoll_operator.nodes import gpu_node, gpu_pod
 
 import plimsoll_operator
-from plimsoll_operator.controller.booking.ledger import Ledger, Reservation
+from plimsoll_operator.controller.booking.ledger import Ledger
+from plimsoll_operator.controller.booking.reservation import Reservation
 from plimsoll_operator.controller.cluster import trim
 from plimsoll_operator.controller.reporting.events import EventRecorder
 from plimsoll_operator.controller.serve import exposition, probe, serve

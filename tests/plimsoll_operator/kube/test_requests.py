@@ -3,13 +3,14 @@
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
 from kubernetes import client
+from tests.plimsoll_operator.quiet_server import QuietServer
 
 from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.kube import KubeClient
@@ -49,13 +50,7 @@ class Server:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass
 
-        class Quiet(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """A client that hangs up after an error in the stream is what is tested."""
-
-        self.http = Quiet(("127.0.0.1", 0), Handler)
+        self.http = QuietServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def will(self, status: int, *bodies: object) -> None:

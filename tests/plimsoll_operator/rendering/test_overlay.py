@@ -8,7 +8,8 @@ from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, 
 from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.api import FitPolicy, PlanStatus, parse_object
-from plimsoll_operator.controller.booking.ledger import Ledger, Reservation
+from plimsoll_operator.controller.booking.ledger import Ledger
+from plimsoll_operator.controller.booking.reservation import Reservation
 from plimsoll_operator.names import API_VERSION, NAME_LABEL
 from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import Origin, render_deployment

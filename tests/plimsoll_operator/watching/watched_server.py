@@ -11,12 +11,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Final, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 from kubernetes import client
+from tests.plimsoll_operator.quiet_server import QuietServer
 
 from plimsoll_operator.controller.cluster.informer import Informer
 from plimsoll_operator.controller.loops.quarantine import Quarantine
@@ -63,7 +64,7 @@ def refused(status: int, **headers: str) -> Answer:
 class Server:
     """Answers in order; what comes after the last answer is held open. `asked` is the query of each request."""
 
-    def __init__(self, *answers: Answer) -> None:  # noqa: C901 of a class inside
+    def __init__(self, *answers: Answer) -> None:
         self.asked: list[dict[str, str]] = []
         self.done = threading.Event()
         self.over = threading.Event()
@@ -103,13 +104,7 @@ class Server:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass
 
-        class Quiet(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """A client that hangs up is what is tested."""
-
-        self.http = Quiet(("127.0.0.1", 0), Handler)
+        self.http = QuietServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.http.server_address[1]}"
 
     @contextmanager

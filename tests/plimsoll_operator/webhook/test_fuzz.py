@@ -11,32 +11,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from tests.data.api_corpus.load import cases
 from tests.laws import law
-from tests.plimsoll_operator.webhook_world import MemoryStore
+from tests.plimsoll_operator.webhook_world import POOL, MemoryStore
 
-from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.decision import decide
 from plimsoll_operator.metrics import Recorder
-from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.webhook.app import WebhookApp
-
-POOL_HEAD: dict[str, Any] = {"apiVersion": API_VERSION, "kind": "GPUPool", "metadata": {"name": "l4"}}
-NODE = {"hostMemoryBytes": "128Gi", "cpu": "32", "ephemeralStorageBytes": "500Gi"}
-POOL = parse_object(
-    GPUPool,
-    POOL_HEAD
-    | {
-        "spec": {
-            "declared": True,
-            "product": "NVIDIA-L4",
-            "gpusPerNode": 4,
-            "maxNodes": 4,
-            "usableMemoryBytes": "22Gi",
-            "computeCapability": "8.9",
-            "node": NODE,
-        }
-    },
-)
-
 
 APP = WebhookApp(store=MemoryStore(pools=[POOL], bypass=True), decide=lambda facts, _: decide(facts), recorder=Recorder())
 CONFIG: dict[str, Any] = {

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from plimsoll_operator.api import MAX_POOLS, GPUPool, Unreadable
@@ -24,35 +24,15 @@ from plimsoll_operator.controller.booking.demand import PodDemand, PodShape, Sta
 from plimsoll_operator.controller.booking.engine_start import EngineStart, engine_starts
 from plimsoll_operator.controller.booking.label_keys import LabelKeys
 from plimsoll_operator.controller.booking.pod_trouble import pods_fail
+from plimsoll_operator.controller.booking.reservation import Reservation, use_of
 from plimsoll_operator.controller.booking.seen_pods import SeenPods, contenders_of_stranger, uid_of
 from plimsoll_operator.controller.booking.spread import candidates, spread
-from plimsoll_operator.decision.checks.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse, NamespaceUse, PoolFacts, narrowed
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.owner import deployment_of
 from plimsoll_operator.ports import Key, Manifest
-from plimsoll_operator.verdict import Plan
 
 _LOOK_AT_KEYS_SECONDS: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reservation:
-    """An applied plan and the replicas that are wanted of it.
-
-    `decided` is its place in the decision order (a timestamp that sorts as text), `child_replicas` what the child asks for by
-    now, `gated` that its pods carry the capacity gate, `generation` the spec's that the plan answers. `refused` is the child's word that
-    pods it asks for cannot be made, `selector` the node labels that the spec selects by.
-    """
-
-    plan: Plan
-    replicas: int
-    decided: str = ""
-    generation: int = 0
-    gated: bool = False
-    child_replicas: int = 0
-    refused: bool = False
-    selector: Labels = ()
 
 
 class Ledger:
@@ -197,7 +177,7 @@ class Ledger:
     def use_beside(self, key: Key) -> NamespaceUse:
         """What is reserved for the namespace's other deployments together."""
         with self._lock:
-            return self._used.get(key[0], NamespaceUse()).without(_use_of(self._reservations.get(key)))
+            return self._used.get(key[0], NamespaceUse()).without(use_of(self._reservations.get(key)))
 
     def bound(self, key: Key) -> int:
         """Live pods of the deployment that are on a node."""
@@ -290,7 +270,7 @@ class Ledger:
 
     def _reserve(self, key: Key, reservation: Reservation | None) -> None:
         planned_before = key in self._reservations
-        self._count(key[0], _use_of(self._reservations.get(key)), _use_of(reservation))
+        self._count(key[0], use_of(self._reservations.get(key)), use_of(reservation))
         if reservation is None:
             self._reservations.pop(key, None)
         else:
@@ -312,7 +292,7 @@ class Ledger:
             self._bookings.drop(key)
             self._beside.contend(("deployment", key), summed(row.may_take for row in waiting))
             return
-        shape, bound = _shape_of(reservation.plan, reservation.selector), len(self._seen.staying(key))
+        shape, bound = reservation.shape, len(self._seen.staying(key))
         # A replica over several nodes is as many pods.
         wanted, asked = (replicas * reservation.plan.nodes_per_replica for replicas in (reservation.replicas, reservation.child_replicas))
         fitting = [row for row in waiting if row.fits(shape)]
@@ -373,21 +353,6 @@ class Ledger:
             for name, count in spread(shape, pods, pools):
                 bookings.setdefault(name, []).append(Booking(pods=count, each=shape.requests))
         return bookings
-
-
-def _shape_of(plan: Plan, selector: Labels) -> PodShape:
-    return PodShape(
-        selector=selector,
-        pools=plan.pools,
-        products=plan.gpu_products or (plan.product,),
-        resource=plan.gpu_resource,
-        sharing=plan.sharing,
-        requests=plan.pod_requests,
-    )
-
-
-def _use_of(reservation: Reservation | None) -> DeploymentUse | None:
-    return None if reservation is None else use_of_plan(reservation.plan, reservation.replicas)
 
 
 def _group(pod: Manifest) -> str:

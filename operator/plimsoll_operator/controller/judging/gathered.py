@@ -6,11 +6,12 @@ Made and read by the reconciler and its judge. Pure.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from plimsoll_operator.api import InferenceDeployment
-from plimsoll_operator.conditions import PLAN_STANDS
+from plimsoll_operator.conditions import PLAN_STANDS, Lack
 from plimsoll_operator.controller.booking.demand import Standing
-from plimsoll_operator.controller.booking.ledger import Reservation
+from plimsoll_operator.controller.booking.reservation import Reservation
 from plimsoll_operator.controller.children.children import is_gated, kind_for, kind_of
 from plimsoll_operator.controller.children.course import (
     MAX_REPLAN,
@@ -21,10 +22,13 @@ from plimsoll_operator.controller.children.course import (
 from plimsoll_operator.controller.children.refusals import pods_refused
 from plimsoll_operator.decision.checks.caps import Capped
 from plimsoll_operator.facts import Facts
+from plimsoll_operator.metrics import Rejudged
 from plimsoll_operator.names import REPLAN_ANNOTATION
 from plimsoll_operator.ports import Key, Manifest
 from plimsoll_operator.render import Origin, spec_digest
-from plimsoll_operator.verdict import Verdict
+from plimsoll_operator.verdict import Reject, Undecided, Verdict
+
+_LACKS: Final[dict[Standing, Lack]] = {Standing.WAITING_FOR_TURN: "turn", Standing.LATE: "scheduler", Standing.ABSENT: "pods"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,40 @@ class Decided:
     def waits_for_turn(self) -> bool:
         """Whether its pods may not be shown yet."""
         return self.standing is Standing.WAITING_FOR_TURN
+
+    @property
+    def lack(self) -> Lack:
+        """What missing pods wait for, where they wait."""
+        if not all(pool.free_is_known for pool in self.facts.pools):
+            return "unknown"
+        return _LACKS.get(self.standing, "gpus")
+
+    @property
+    def rejudged(self) -> Rejudged:
+        """What is thought today of an applied plan; empty where nothing else would be decided."""
+        if self.course.adopting:
+            return ""
+        if isinstance(self.verdict, Reject):
+            return "Reject"
+        if isinstance(self.verdict, Undecided):
+            return "Undecided"
+        return "Proposed" if self.course.proposed is not None else ""
+
+    @property
+    def proposed_gpus(self) -> str:
+        """The GPUs of a proposed plan that has room for all replicas where the plan that runs has not."""
+        proposed, runs = self.course.proposed, self.course.run
+        if proposed is None or runs is None or not proposed.available_now or set(proposed.gpu_products) == set(runs.plan.gpu_products):
+            return ""
+        return f"{proposed.gpus_per_replica} x {' or '.join(proposed.gpu_products)} a replica"
+
+    def outcome(self, *, wrote: bool) -> str:
+        """The word of the metric for a look that ended so."""
+        if isinstance(self.verdict, Reject):
+            return "rejected"
+        if isinstance(self.verdict, Undecided):
+            return "undecided"
+        return "applied" if wrote else "unchanged"
 
 
 def gathered_of(key: Key, raw: Manifest, deployment: InferenceDeployment, child: Manifest | None) -> Gathered:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from plimsoll_operator.capacity.groups import Labels
-from plimsoll_operator.controller.booking.ledger import Reservation
+from plimsoll_operator.controller.booking.reservation import Reservation
 from plimsoll_operator.controller.children.children import GROUP, SINGLE, is_gated
 from plimsoll_operator.controller.children.course import applied_from_child
 from plimsoll_operator.controller.children.refusals import pods_refused
