@@ -64,7 +64,7 @@ class ChildState:
     """What the Deployment says of itself. `current` means that its controller has seen its newest spec, `made_by` who makes its pods."""
 
     current: bool
-    wanted: int
+    desired: int
     replicas: int
     updated: int
     ready: int
@@ -380,4 +380,4 @@ def _what_stays(situation: Situation) -> str:
 
 def _rolled_out(situation: Situation, child: ChildState) -> bool:
     wanted = situation.replicas
-    return child.current and child.wanted == wanted and child.updated == wanted and child.replicas == wanted and child.available == wanted
+    return child.current and child.desired == wanted and child.updated == wanted and child.replicas == wanted and child.available == wanted

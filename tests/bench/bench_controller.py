@@ -90,10 +90,10 @@ def settling(waiting: int) -> Action:
     def free(asked: PodShape) -> Mapping[str, tuple[tuple[int, int], ...]]:
         return {"a": ((3, 1), (4, 1))}
 
-    bookings.put((NS, "flies"), PodDemand(shape=shape[1], wanted=1, bound=0, waiting=1, visible=1, asked=1, gated=False, decided="0"))
+    bookings.put((NS, "flies"), PodDemand(shape=shape[1], desired=1, bound=0, waiting=1, visible=1, child_pods=1, gated=False, decided="0"))
     for index in range(waiting):
         demand = PodDemand(
-            shape=shape[(4, 8)[index % 2]], wanted=1, bound=0, waiting=1, visible=0, asked=1, gated=True, decided=f"1-{index:06}"
+            shape=shape[(4, 8)[index % 2]], desired=1, bound=0, waiting=1, visible=0, child_pods=1, gated=True, decided=f"1-{index:06}"
         )
         bookings.put((NS, f"w{index}"), demand)
     bookings.settle(free)

@@ -64,11 +64,11 @@ class Cluster:
         waiting = one.made - one.bound
         demand = PodDemand(
             shape=shape(one.gpus),
-            wanted=one.wanted,
+            desired=one.wanted,
             bound=one.bound,
             waiting=waiting,
             visible=max(0, one.lifted - one.bound) if one.gated else waiting,
-            asked=one.asked,
+            child_pods=one.asked,
             gated=one.gated,
             decided=one.decided,
             refused=one.refused,
@@ -290,7 +290,7 @@ def test_a_crowd_of_wishes_that_all_differ_is_judged_a_few_at_a_time() -> None:
 
     for number in range(300):
         different = replace(shape(8), requests=PodRequests(gpus=8, host_memory_bytes=number + 1))
-        demand = PodDemand(shape=different, wanted=50, bound=0, waiting=50, visible=0, asked=50, gated=True, decided=f"{number:04}")
+        demand = PodDemand(shape=different, desired=50, bound=0, waiting=50, visible=0, child_pods=50, gated=True, decided=f"{number:04}")
         cluster.bookings.put(("crowd", f"c{number:03}"), demand)
     cluster.bookings.contend_beside(shape(1), 1_000)  # nothing is certain beside these
     walks = CountedContenders(cluster.bookings._contenders)

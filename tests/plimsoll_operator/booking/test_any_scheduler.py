@@ -52,11 +52,11 @@ class World:
             ("ns", name),
             PodDemand(
                 shape=shape(one.gpus),
-                wanted=one.pods,
+                desired=one.pods,
                 bound=len(one.nodes),
                 waiting=waiting,
                 visible=max(0, one.visible) if one.gated else waiting,
-                asked=one.child,
+                child_pods=one.child,
                 gated=one.gated,
                 decided=one.decided,
             ),
@@ -259,7 +259,7 @@ def test_gates_lift_pod_by_pod_and_in_decision_order() -> None:
 @pytest.mark.parametrize(("nodes", "booked"), [(1, 0), (2, 2), (3, 2), (4, 4), (9, 6)])
 def test_of_replicas_over_nodes_only_whole_ones_are_booked(nodes: int, booked: int) -> None:
     world = World(*[4] * nodes)
-    gated = PodDemand(shape=shape(4), wanted=6, bound=0, decided="1", pods_per_replica=2, waiting=6, visible=0, asked=6, gated=True)
+    gated = PodDemand(shape=shape(4), desired=6, bound=0, decided="1", pods_per_replica=2, waiting=6, visible=0, child_pods=6, gated=True)
     world.bookings.put(("ns", "groups"), gated)
     world.settle()
     assert world.bookings.may_show(("ns", "groups")) == booked
@@ -312,7 +312,9 @@ def test_only_who_may_use_the_same_nodes_waits(pools: tuple[str, ...], second: S
         return dict.fromkeys(asked.pools, ((4, 1),))
 
     def decide(name: str, asked: PodShape) -> Standing:
-        bookings.put(("ns", name), PodDemand(shape=asked, wanted=1, bound=0, waiting=0, visible=0, asked=0, gated=False, decided=name))
+        bookings.put(
+            ("ns", name), PodDemand(shape=asked, desired=1, bound=0, waiting=0, visible=0, child_pods=0, gated=False, decided=name)
+        )
         bookings.settle(histogram)
         return bookings.standing(("ns", name))
 

@@ -30,10 +30,10 @@ from plimsoll_operator.phase import Phase, summary_of
 from plimsoll_operator.reasons import PodsFailReason, Why
 from plimsoll_operator.verdict import Admit, Reason, Reject, Undecided, Verdict
 
-SERVES: Final = ChildState(current=True, wanted=2, replicas=2, updated=2, ready=2, available=2, deadline_exceeded=False)
+SERVES: Final = ChildState(current=True, desired=2, replicas=2, updated=2, ready=2, available=2, deadline_exceeded=False)
 HALF: Final = replace(SERVES, ready=1, available=1)
 STARTS: Final = replace(SERVES, ready=0, available=0)
-NONE: Final = replace(SERVES, wanted=0, replicas=0, updated=0, ready=0, available=0)
+NONE: Final = replace(SERVES, desired=0, replicas=0, updated=0, ready=0, available=0)
 REJECT: Final = Reject(reason=Reason.INSUFFICIENT_KV_CACHE, message="The KV cache of this model is far too small here.", field="spec.x")
 CAP: Final = Reject(reason=Reason.POLICY_CAP, message="The namespace may have no more GPUs than it has now.", field="spec.replicas")
 UNKNOWN: Final = Undecided(

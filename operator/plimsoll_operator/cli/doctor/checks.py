@@ -107,11 +107,11 @@ def programs(seen: Seen) -> Found:
 
 
 def _program(program: Program) -> Finding:
-    said = f"{program.component}: {program.ready} of {program.wanted} pods ready in {program.namespace}"
+    said = f"{program.component}: {program.ready} of {program.desired} pods ready in {program.namespace}"
     if program.ready == 0:
         pods = f"kubectl -n {program.namespace} get pods -l app.kubernetes.io/component={program.component}"
         return _lack(f"{said}: `{pods}`, and the log of one of them, say why")
-    return _ok(said) if program.ready >= program.wanted else _note(f"{said}; the others take over when they are")
+    return _ok(said) if program.ready >= program.desired else _note(f"{said}; the others take over when they are")
 
 
 def leader(seen: Seen) -> Found:

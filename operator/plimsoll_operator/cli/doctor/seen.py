@@ -56,11 +56,11 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A Deployment of the chart: its component, where it is, its pods that are ready of those wanted, and the release that it is of."""
+    """A Deployment of the chart: its component, where it is, its pods that are ready of those desired, and the release that it is of."""
 
     component: str
     namespace: str
-    wanted: int
+    desired: int
     ready: int
     version: str
 
@@ -188,7 +188,7 @@ def _programs(kube: Kube, home: str) -> Iterator[Program]:
         yield Program(
             component=str(template.get(_COMPONENT) or item["metadata"]["name"]),
             namespace=str(item["metadata"].get("namespace") or ""),
-            wanted=int(item["spec"].get("replicas", 1)),
+            desired=int(item["spec"].get("replicas", 1)),
             ready=int((item.get("status") or {}).get("readyReplicas") or 0),
             version=str(labels.get(_VERSION) or ""),
         )

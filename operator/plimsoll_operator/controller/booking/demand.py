@@ -70,19 +70,19 @@ class PodShape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodDemand:
-    """One deployment: pods wanted, on nodes, and existing without a node (`waiting`), and its place in the decision order.
+    """One deployment: pods desired, on nodes, and existing without a node (`waiting`), and its place in the decision order.
 
-    `visible` are those of the waiting that the scheduler may see, `asked` what the child asks for, of which there may be less.
+    `visible` are those of the waiting that the scheduler may see, `child_pods` what the child asks for, of which there may be less.
     `refused` is the child's word that they cannot be made. A replica over several nodes is `pods_per_replica` pods, of which none is of
     use without the others.
     """
 
     shape: PodShape
-    wanted: int
+    desired: int
     bound: int
     waiting: int
     visible: int
-    asked: int
+    child_pods: int
     gated: bool
     decided: str
     refused: bool = False
@@ -91,7 +91,7 @@ class PodDemand:
     @property
     def exist(self) -> int:
         """Pods there are, of those that are wanted."""
-        return min(self.wanted, self.bound + self.waiting)
+        return min(self.desired, self.bound + self.waiting)
 
 
 @dataclass(slots=True)
@@ -120,13 +120,13 @@ class Entry:
     @property
     def missing(self) -> int:
         """Pods that exist or are believed to come, and are on no node."""
-        return max(0, self.demand.wanted - self.demand.bound - self.absent)
+        return max(0, self.demand.desired - self.demand.bound - self.absent)
 
     @property
     def gone(self) -> int:
         """Pods that somebody was asked for and that do not exist. What we hold back ourselves is asked of nobody."""
         demand = self.demand
-        asked = demand.wanted if demand.gated else min(demand.wanted, max(demand.asked, self.released))
+        asked = demand.desired if demand.gated else min(demand.desired, max(demand.child_pods, self.released))
         return max(0, asked - demand.exist)
 
     @property
@@ -136,7 +136,7 @@ class Entry:
 
     def believed_until(self) -> float:
         """When pods that do not exist are believed in no longer. A booking, until it is due, is belief enough."""
-        longest = self.asked_at + GRACE_SECONDS + SECONDS_A_POD * self.demand.wanted
+        longest = self.asked_at + GRACE_SECONDS + SECONDS_A_POD * self.demand.desired
         until = min(longest, max(self.asked_at, self.appeared_at) + GRACE_SECONDS)
         return max(until, self.due) if self.booked else until
 
@@ -151,7 +151,7 @@ class Entry:
     def shown(self) -> int:
         """Pods the scheduler may see by now: what is released or lent is shown at any moment."""
         demand = self.demand
-        seen = max(demand.visible, self.lent if demand.gated else max(demand.asked, self.released) - demand.bound)
+        seen = max(demand.visible, self.lent if demand.gated else max(demand.child_pods, self.released) - demand.bound)
         return min(self.missing, max(0, seen))
 
     @property
@@ -192,12 +192,12 @@ class Entry:
         self.demand = demand
         self.booked = max(0, self.booked - arrived)
         self.lent = max(0, self.lent - arrived)
-        self.released = min(self.released, demand.wanted)
+        self.released = min(self.released, demand.desired)
         if demand.exist > before.exist:
             self.appeared_at = now
         if self.gone > kept == 0:
             self.asked_at = now
-        if (demand.bound, demand.wanted, demand.exist) != (before.bound, before.wanted, before.exist):
+        if (demand.bound, demand.desired, demand.exist) != (before.bound, before.desired, before.exist):
             self.late, self.untried = False, True
         if arrived and self.booked:
             self.due = min(now + BIND_SECONDS, self._latest())
@@ -212,9 +212,9 @@ class Entry:
 
     def release(self, now: float) -> None:
         """The child may ask for all of them."""
-        if self.released < self.demand.wanted:
+        if self.released < self.demand.desired:
             kept = self.gone
-            self.released = self.demand.wanted
+            self.released = self.demand.desired
             self.asked_at = now if self.gone > kept == 0 else self.asked_at
 
     def _latest(self) -> float:

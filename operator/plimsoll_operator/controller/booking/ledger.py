@@ -294,20 +294,22 @@ class Ledger:
             return
         shape, bound = reservation.shape, len(self._seen.staying(key))
         # A replica over several nodes is as many pods.
-        wanted, asked = (replicas * reservation.plan.nodes_per_replica for replicas in (reservation.replicas, reservation.child_replicas))
+        desired, child_pods = (
+            replicas * reservation.plan.nodes_per_replica for replicas in (reservation.replicas, reservation.child_replicas)
+        )
         fitting = [row for row in waiting if row.fits(shape)]
         visible = sum(not row.gated for row in fitting)
         # While a rollout surges, the scheduler sees more pods than are missing.
-        surplus = visible - max(0, wanted - bound)
+        surplus = visible - max(0, desired - bound)
         others = summed(row.may_take for row in waiting if not row.fits(shape))
         self._beside.contend(("deployment", key), (*others, *(((shape, surplus),) if surplus > 0 else ())))
         demand = PodDemand(
             shape=shape,
-            wanted=wanted,
+            desired=desired,
             bound=bound,
             waiting=len(fitting),
             visible=visible,
-            asked=asked,
+            child_pods=child_pods,
             gated=reservation.gated,
             decided=reservation.decided,
             refused=reservation.refused,

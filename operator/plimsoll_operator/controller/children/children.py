@@ -269,7 +269,7 @@ class Children:
                 self._kube.delete(POD_DISRUPTION_BUDGETS, *key)
             return there is not None
         if there is None:
-            self._kube.apply_new(POD_DISRUPTION_BUDGETS, wanted)  # a wish for one may be new: nobody need have deleted it
+            self._kube.apply_new(POD_DISRUPTION_BUDGETS, wanted)  # who asks for one may be new: nobody need have deleted it
             return True
         labels = there["metadata"].get("labels") or {}
         if holds_back(there) == holds_back(wanted) and wanted["metadata"]["labels"].items() <= labels.items():

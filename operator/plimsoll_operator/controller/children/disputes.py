@@ -132,7 +132,7 @@ def _occasion(child: Manifest) -> str:
 
 
 def is_ours_alone(child: Manifest) -> bool:
-    """Whether nobody else has set anything of it: then it differs from what is wanted because the wish has changed."""
+    """Whether nobody else has set anything of it: then it differs from what is wanted because the spec has changed."""
     return not others(child) and bool(child["metadata"].get("managedFields"))
 
 

@@ -30,7 +30,7 @@ _LONGEST_SECONDS: Final = 1800.0
 _LONGEST_REST_SECONDS: Final = 10.0
 
 
-class _Wanted(NamedTuple):
+class _Awaited(NamedTuple):
     """One start whose log is to be read: of which deployment, and which pod's."""
 
     key: Key
@@ -52,9 +52,9 @@ class _Of:
     """One deployment: the plan, the starts of it that wait, those that were read, and by start how often reading failed, and how."""
 
     plan: Plan
-    waiting: set[_Wanted] = field(default_factory=set)
-    read: dict[_Wanted, StartStatus] = field(default_factory=dict)
-    failed: dict[_Wanted, tuple[int, str]] = field(default_factory=dict)
+    waiting: set[_Awaited] = field(default_factory=set)
+    read: dict[_Awaited, StartStatus] = field(default_factory=dict)
+    failed: dict[_Awaited, tuple[int, str]] = field(default_factory=dict)
 
 
 class EngineStarts:
@@ -64,15 +64,15 @@ class EngineStarts:
         self._kube = kube
         self._wake = wake
         self._clock = clock
-        self._loop: KeyLoop[_Wanted] = KeyLoop(
+        self._loop: KeyLoop[_Awaited] = KeyLoop(
             self._read,
             clock=clock,
             unit=Unit.ENGINE_LOG,
             what="engine's log of",
-            name=lambda wanted: f"{wanted.key[0]}/{wanted.pod}",
-            group=lambda wanted: wanted.key[0],
+            name=lambda awaited: f"{awaited.key[0]}/{awaited.pod}",
+            group=lambda awaited: awaited.key[0],
             border=border,
-            on_bug=lambda wanted, bug: self._fails(wanted, f"the log of pod {wanted.pod} cannot be read by this release: {bug.digest}"),
+            on_bug=lambda awaited, bug: self._fails(awaited, f"the log of pod {awaited.pod} cannot be read by this release: {bug.digest}"),
         )
         self._lock = threading.Lock()
         self._of: dict[Key, _Of] = {}
@@ -90,9 +90,9 @@ class EngineStarts:
             mine = self._of.get(key)
             if mine is None or mine.plan.digest != plan.digest:
                 mine = self._of[key] = _Of(plan)
-            written = {_Wanted(key, start.pod, start.uid, start.restarts): start for start in told}
+            written = {_Awaited(key, start.pod, start.uid, start.restarts): start for start in told}
             known = written | mine.read
-            rows = {_Wanted(key, one.pod, one.uid, one.restarts): one.ready for one in running if one.plan_digest == plan.digest}
+            rows = {_Awaited(key, one.pod, one.uid, one.restarts): one.ready for one in running if one.plan_digest == plan.digest}
             kept = tuple(known[one] for one in sorted(rows) if one in known)[:MAX_STARTS]
             missing = [one for one in sorted(rows) if one not in known and rows[one]][: MAX_STARTS - len(kept)]
             new = [one for one in missing if one not in mine.waiting]
@@ -102,8 +102,8 @@ class EngineStarts:
             unread = next((mine.failed[one][1] for one in missing if one in mine.failed), "")
             if not (mine.waiting or mine.read):
                 del self._of[key]  # all that is known is in the status
-        for wanted in new:
-            self._loop.add(wanted)
+        for awaited in new:
+            self._loop.add(awaited)
         return Seen(starts=kept or tuple(told), unread=unread)
 
     def forget(self, key: Key) -> None:
@@ -122,47 +122,47 @@ class EngineStarts:
         """Read one log, if one is wanted within so many seconds. Returns whether there was one."""
         return self._loop.run_once(timeout_seconds)
 
-    def _read(self, wanted: _Wanted) -> None:
-        plan = self._plan_of(wanted)
+    def _read(self, awaited: _Awaited) -> None:
+        plan = self._plan_of(awaited)
         if plan is None:
             return  # how often it failed is of no use any more
         try:
-            log = self._kube.pod_log(wanted.key[0], wanted.pod, container=ENGINE_CONTAINER, limit_bytes=LIMIT_BYTES)
+            log = self._kube.pod_log(awaited.key[0], awaited.pod, container=ENGINE_CONTAINER, limit_bytes=LIMIT_BYTES)
         except ApiFailure as failure:
-            self._fails(wanted, f"the log of pod {wanted.pod} is not given out: {_answer(failure)}", failure.retry_after_seconds)
+            self._fails(awaited, f"the log of pod {awaited.pod} is not given out: {_answer(failure)}", failure.retry_after_seconds)
             return
         text = log.decode(errors="replace")
         if text.startswith(NO_LOG):
-            self._fails(wanted, f"the log of pod {wanted.pod} is gone from its node")
+            self._fails(awaited, f"the log of pod {awaited.pod} is gone from its node")
             return
-        start = start_of(read_engine_log(text), plan, pod=wanted.pod, uid=wanted.uid, restarts=wanted.restarts)
+        start = start_of(read_engine_log(text), plan, pod=awaited.pod, uid=awaited.uid, restarts=awaited.restarts)
         with self._lock:
-            mine = self._of.get(wanted.key)
-            if mine is None or wanted not in mine.waiting:
+            mine = self._of.get(awaited.key)
+            if mine is None or awaited not in mine.waiting:
                 return
-            mine.waiting.discard(wanted)
-            mine.failed.pop(wanted, None)
-            mine.read[wanted] = start
-        self._wake([wanted.key])
+            mine.waiting.discard(awaited)
+            mine.failed.pop(awaited, None)
+            mine.read[awaited] = start
+        self._wake([awaited.key])
 
-    def _plan_of(self, wanted: _Wanted) -> Plan | None:
+    def _plan_of(self, awaited: _Awaited) -> Plan | None:
         """None where nobody waits for it any more."""
         with self._lock:
-            mine = self._of.get(wanted.key)
-            return mine.plan if mine is not None and wanted in mine.waiting else None
+            mine = self._of.get(awaited.key)
+            return mine.plan if mine is not None and awaited in mine.waiting else None
 
-    def _fails(self, wanted: _Wanted, why: str, asks_seconds: float | None = None) -> None:
+    def _fails(self, awaited: _Awaited, why: str, asks_seconds: float | None = None) -> None:
         """Try again later, and later each time; tell when it is said otherwise than before."""
         with self._lock:
-            mine = self._of.get(wanted.key)
-            if mine is None or wanted not in mine.waiting:
+            mine = self._of.get(awaited.key)
+            if mine is None or awaited not in mine.waiting:
                 return
-            times, said = mine.failed.get(wanted, (0, ""))
-            mine.failed[wanted] = (times + 1, why)
+            times, said = mine.failed.get(awaited, (0, ""))
+            mine.failed[awaited] = (times + 1, why)
         wait = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** min(times, 20))
-        self._loop.retry(wanted, not_before=max(wait, asks_seconds or 0.0))
+        self._loop.retry(awaited, not_before=max(wait, asks_seconds or 0.0))
         if said != why:
-            self._wake([wanted.key])
+            self._wake([awaited.key])
 
 
 def _answer(failure: ApiFailure) -> str:

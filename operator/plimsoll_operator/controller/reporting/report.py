@@ -102,7 +102,7 @@ class Reporter:
             adopting=True,
             model=UNREAD,
             applied_generation=runs.origin.generation if runs is not None else None,
-            replicas=left.child.wanted if left.child is not None else 0,
+            replicas=left.child.desired if left.child is not None else 0,
             bound=left.bound,
             capacity_for_missing=left.booked,
             child=left.child,

@@ -71,7 +71,7 @@ def child_state(child: Manifest | None) -> ChildState | None:
     spans = child.get("kind") == LEADER_WORKER_SETS.kind
     return ChildState(
         current=int(status.get("observedGeneration") or 0) >= int(metadata.get("generation") or 0),
-        wanted=int((child.get("spec") or {}).get("replicas") or 0),
+        desired=int((child.get("spec") or {}).get("replicas") or 0),
         replicas=int(status.get("replicas") or 0),
         updated=int(status.get("updatedReplicas") or 0),
         ready=int(status.get("readyReplicas") or 0),
