@@ -80,6 +80,44 @@ def test_every_size_that_aks_has_a_driver_for_gives_a_pool_or_is_named_as_unknow
         check(pool, count)
 
 
+@pytest.mark.parametrize("kind", sorted(kind for row in _table()["instance_types"]["rows"] for kind in row["gpus"]))
+def test_every_other_instance_type_gives_a_pool_or_a_named_doubt(kind: str) -> None:
+    known = _instance_types()[kind.lower() if kind.startswith("Standard_") else kind]
+    assert known.count
+    pool = pool_of({TYPE: kind}, known.count, f"{known.vendor}.com/gpu")
+    if known.vendor == "amd":
+        assert pool.key.excluded_for == ("VendorUnsupported",)
+    else:
+        check(pool, known.count)
+
+
+@pytest.mark.parametrize("name", sorted(_table()["coreweave_gpus"]["products"]))
+@pytest.mark.parametrize("key", ["model", "class"])
+def test_every_gpu_that_coreweave_labels_gives_a_pool(name: str, key: str) -> None:
+    check(pool_of({f"gpu.nvidia.com/{key}": name, "gpu.nvidia.com/count": "8"}, 8), 8)
+
+
+ALIBABA = "aliyun.accelerator/nvidia_"
+ALIBABA_LABELS = [  # why, labels, units, product, doubts
+    ("a card of the table", {"name": "Tesla-V100-SXM2-16GB", "count": "8", "mem": "16276MiB"}, 8, "Tesla-V100-SXM2-16GB", ()),
+    ("a card that no table has, by its memory", {"name": "Tesla-P100-PCIE-16GB", "count": "2", "mem": "16276MiB"}, 2,
+     "Tesla-P100-PCIE-16GB", ()),
+    ("without it", {"name": "Tesla-P100-PCIE-16GB", "count": "2"}, 2, "Tesla-P100-PCIE-16GB", ("MemoryUnknown",)),
+    ("a memory that is another card's", {"name": "NVIDIA-A10", "count": "1", "mem": "81251MiB"}, 1, "NVIDIA-A10",
+     ("MemoryContradictsProduct",)),
+    ("shared, which no label says", {"name": "NVIDIA-A10", "count": "1"}, 4, "NVIDIA-A10", ("MixedProducts",)),
+    ("a name that is none", {"name": "a/b", "count": "1"}, 1, "", ("UnknownProduct",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "own", "units", "product", "doubts"), ALIBABA_LABELS, ids=[row[0] for row in ALIBABA_LABELS])
+def test_alibaba_labels_cards_as_the_driver_names_them(
+    why: str, own: dict[str, str], units: int, product: str, doubts: tuple[str, ...]
+) -> None:
+    pool = pool_of({f"{ALIBABA}{key}": value for key, value in own.items()}, units)
+    assert (pool.key.product, pool.key.excluded_for) == (product, doubts)
+
+
 AZURE_LABELS = [  # why, labels, units, product or None, doubts
     ("a name that is one card's", {"name": "T4", "manufacturer": "nvidia", "count": "1"}, {}, 1, "Tesla-T4", ()),
     ("of two cards the smaller holds", {"name": "H100", "manufacturer": "nvidia", "count": "8"}, {}, 8, "NVIDIA-H100-80GB-HBM3", ()),

@@ -61,7 +61,8 @@ def test_what_people_run_and_wrote_is_answered_rightly(case: Manifest) -> None:
     assert (type(found).__name__, getattr(found, "reason", None)) == (right["verdict"], right.get("reason")), text
     assert right.get("field") in (None, getattr(found, "field", None))
     assert all(words in text for words in right.get("says", ())), text
-    assert all(offer not in text for offer in right.get("never", ()))
+    offered = text + str(getattr(found, "offers", ()))
+    assert all(offer not in offered for offer in right.get("never", ())), offered
     plan = found.plan if isinstance(found, Admit | Resize) else None
     for name, value in right.get("plan", {}).items():
         assert holds(getattr(plan, name), value), (name, getattr(plan, name), value)
@@ -80,3 +81,8 @@ def check_pod(workload: Manifest, right: Manifest) -> None:
     assert any(engine["args"][at : at + len(wanted)] == wanted for at in range(len(engine["args"])))
     for key, value in right.get("probe", {}).items():
         assert all(engine[probe]["httpGet"][key] == value for probe in ("startupProbe", "livenessProbe", "readinessProbe"))
+
+
+def test_every_answer_says_what_it_is_right_by() -> None:
+    assert all(case["source"] for case in CASES)
+    assert len({case["why"] for case in CASES}) == len(CASES) >= 20
