@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from tests.folders import ROOT
 
 from plimsoll_operator import crdgen
@@ -18,6 +18,12 @@ ALLOWED = {
     "minimum", "maximum", "exclusiveMinimum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties",
     "x-kubernetes-validations", "x-kubernetes-int-or-string", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
 }  # fmt: skip
+
+
+@cache
+def crd(plural: str) -> Mapping[str, Any]:
+    """As the file has it, made once: to be read only."""
+    return crdgen.manifest(next(kind for kind in crdgen.KINDS if kind.plural == plural))
 
 
 def _nodes(path: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -32,7 +38,7 @@ def _nodes(path: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[
 def _all_nodes() -> list[tuple[str, Mapping[str, Any]]]:
     nodes: list[tuple[str, Mapping[str, Any]]] = []
     for kind in crdgen.KINDS:
-        schema = crdgen.manifest(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        schema = crd(kind.plural)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
         nodes += [n for part in ("spec", "status") for n in _nodes(f"{kind.plural}.{part}", schema["properties"][part])]
     return nodes
 
@@ -67,8 +73,7 @@ def test_a_drifted_file_is_named(name: str, tmp_path: Path, capsys: pytest.Captu
 
 
 def test_the_deployment_prints_the_columns_people_look_for() -> None:
-    crd = yaml.safe_load(crdgen.files()["inferencedeployments.yaml"])
-    columns = crd["spec"]["versions"][0]["additionalPrinterColumns"]
+    columns = crd("inferencedeployments")["spec"]["versions"][0]["additionalPrinterColumns"]
     narrow = [column["name"].upper() for column in columns if not column.get("priority")]
     wide = [column["name"].upper() for column in columns if column.get("priority")]
     assert narrow == ["MODEL", "GPU", "TP", "UTIL", "CONTEXT", "FIT", "READY", "STATUS", "REASON", "AGE"]
@@ -83,9 +88,9 @@ def spellings(schema: Mapping[str, Any], path: str = "spec") -> Iterator[tuple[s
         yield from spellings(inner, f"{path}.{name}")
 
 
-@pytest.mark.parametrize("name", sorted(f"{kind.plural}.yaml" for kind in crdgen.KINDS))
+@pytest.mark.parametrize("name", sorted(kind.plural for kind in crdgen.KINDS))
 def test_no_text_at_a_fixed_place_is_refused_with_a_regular_expression(name: str) -> None:
-    spec = yaml.safe_load(crdgen.files()[name])["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    spec = crd(name)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     assert list(spellings(spec)) == []
 
 
@@ -99,8 +104,7 @@ def test_no_text_at_a_fixed_place_is_refused_with_a_regular_expression(name: str
     ],
 )
 def test_what_users_spell_wrong_is_answered_with_an_example_by_the_api_server_too(path: str, example: str) -> None:
-    crd = yaml.safe_load(crdgen.files()["inferencedeployments.yaml"])
-    field = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    field = crd("inferencedeployments")["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     for part in path.split("."):
         field = field["properties"][part]
     (said,) = [row["message"] for row in field["x-kubernetes-validations"] if "matches" in row["rule"]]
