@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from plimsoll_operator.api.affinity import Affinity
-from plimsoll_operator.api.base import ANNOTATION_KEY, ApiModel, ImagePullPolicy, LabelMap, MemoryText, Name, Rule, keys_rule
+from plimsoll_operator.api.base import ANNOTATION_KEY, ApiModel, ImagePullPolicy, LabelMap, MemoryText, Name, Rule, keys_rule, text_quantity
 from plimsoll_operator.api.containers import (
     MAX_ID,
     EnvVar,
@@ -32,7 +32,13 @@ _PART: Final = "[A-Za-z0-9][-A-Za-z0-9_.]{0,61}"
 _NETWORKS: Final = "(rdma|mellanox[.]com|networking[.]gke[.]io[.]networks)/"
 DEVICE: Final = f"^({_NETWORKS}{_PART}|vpc[.]amazonaws[.]com/efa|hugepages-(2Mi|1Gi))$"
 _DeviceName = Annotated[str, Field(max_length=128)]
-_DeviceCount = Annotated[str, Field(max_length=16, pattern=r"^[0-9]{1,9}(Mi|Gi)?$")]
+_COUNT: Final = r"^[0-9]{1,9}(Mi|Gi)?$"
+_DeviceCount = Annotated[
+    str,
+    Field(max_length=16, pattern=_COUNT),
+    BeforeValidator(text_quantity),
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": _COUNT, "maxLength": 16, "minimum": 0, "maximum": 999_999_999}),
+]
 
 
 class EngineResources(TemplateResources):

@@ -108,8 +108,9 @@ def test_each_part_reaches_the_pod(why: str, template: Any, holds: Any) -> None:
     assert holds(pod_of(template))
 
 
-def test_devices_are_requests_and_limits_and_gpus_stay_the_plan_s() -> None:
-    found = engine_of({"resources": {"devices": {"rdma/hca": "2", "hugepages-2Mi": "1Gi"}}})["resources"]
+@pytest.mark.parametrize("count", ["2", 2], ids=["as text", "as the number that people write"])
+def test_devices_are_requests_and_limits_and_gpus_stay_the_plan_s(count: str | int) -> None:
+    found = engine_of({"resources": {"devices": {"rdma/hca": count, "hugepages-2Mi": "1Gi"}}})["resources"]
     assert found["limits"] == BARE["resources"]["limits"] | {"rdma/hca": "2", "hugepages-2Mi": "1Gi"}
     assert found["requests"] == BARE["resources"]["requests"] | {"rdma/hca": "2", "hugepages-2Mi": "1Gi"}
 
