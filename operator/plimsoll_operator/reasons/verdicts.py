@@ -104,7 +104,7 @@ class Reason(Explained):
     )
     VENDOR_UNSUPPORTED = (
         "VendorUnsupported",
-        "The GPUs that could run it are of a vendor (AMD, Intel) for whose engine no memory rules are known. No pods are made.",
+        "The GPUs that could run it, or what its image is built for, are not NVIDIA's: no memory rules are known there. No pods are made.",
         "`plimsoll capacity` shows them. Choose NVIDIA GPUs and an image built for CUDA.",
     )
     NO_CAPACITY_KNOWN = (

@@ -206,6 +206,7 @@ VENDORS = [  # why, nodes, wish, reason (None: admitted)
     ("an AMD product that placement names", [AMD_NODE, H100], {"placement": {"gpuProducts": ["AMD_Instinct_MI300X_OAM"]}},
      "VendorUnsupported"),
     ("an image built for ROCm, also beside NVIDIA GPUs", [AMD_NODE, H100], {"image": "vllm/vllm-openai-rocm:v0.19.0"}, "VendorUnsupported"),
+    ("an image built for TPUs", [H100], {"image": "vllm/vllm-tpu:v0.19.0", "engine": {"version": "0.19.0"}}, "VendorUnsupported"),
     ("NVIDIA GPUs beside AMD's are planned with", [AMD_NODE, H100], {}, None),
     ("what NVIDIA GPUs cannot hold is refused: the image is for them", [AMD_NODE, L4], {"engine": {"tensorParallelSize": 1,
         "maxModelLen": 131072}}, "InsufficientKvCache"),

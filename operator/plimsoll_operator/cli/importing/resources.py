@@ -12,6 +12,7 @@ from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api.template import DEVICE
 from plimsoll_operator.cli.importing.draft import Draft
 from plimsoll_operator.cli.importing.read import Part, text_of
+from plimsoll_operator.decision.checks.images import built_for
 from plimsoll_operator.names import AMD_RESOURCE, GPU_RESOURCE, MIG_RESOURCE_PREFIX, SHARED_RESOURCE
 
 _TARGET: Final = "spec.template.resources"
@@ -25,7 +26,6 @@ _OTHERS: Final = (
     "intel.com/gpu",
 )
 """Resources of accelerators that are no GPUs of NVIDIA's."""
-_OTHER_BUILDS: Final = re.compile(r"(?:^|[/:_.-])(?:ascend|cpu|gaudi|hpu|neuron|rocm[0-9.]*|tpu|xpu)(?=[:_./-]|$)")
 _COUNT: Final = re.compile(r"[0-9]{1,4}")
 
 
@@ -54,9 +54,8 @@ def gpus_of(container: Part) -> tuple[str, int] | None:
 
 def refuse_other_builds(image: str, source: str) -> None:
     """An image whose name says that it is built for no GPU of NVIDIA's. Raises InvalidInput."""
-    found = _OTHER_BUILDS.search(image.rpartition("@")[0] or image)
-    if found is not None:
-        what = found[0].strip("/:_.-")
+    what = built_for(image)
+    if what:
         raise InvalidInput(
             source, None, f"is vLLM built for {what}, as its name says, and plans are for NVIDIA's GPUs: keep as it is what runs on it"
         )

@@ -14,6 +14,7 @@ from plimsoll_operator.api import unsupported_fields
 from plimsoll_operator.decision.checks.allowed import not_allowed, overlay_problem
 from plimsoll_operator.decision.checks.caps import policy_unreadable
 from plimsoll_operator.decision.checks.containers import container_problem
+from plimsoll_operator.decision.checks.images import built_for
 from plimsoll_operator.decision.checks.storable import refused_by_the_api_server
 from plimsoll_operator.decision.checks.unknown import next_step
 from plimsoll_operator.decision.request.placement import Matched
@@ -75,11 +76,14 @@ def engine_is_known(checked: Checked) -> Undecided | None:
 
 
 def engine_has_rules_for_its_gpus(checked: Checked) -> Undecided | None:
-    """An image that is built for ROCm runs on GPUs for which there are no memory rules. One that does not say so is taken for CUDA's."""
+    """An image that is built for another accelerator has no memory rules. One that does not say so is taken for CUDA's."""
     image = checked.facts.deployment.spec.engine.image
-    if "rocm" not in image.lower():
+    what = built_for(image)
+    if not what:
         return None
-    message = f"The image {image} is built for ROCm, and no memory rules are known for vLLM on AMD GPUs."
+    message = (
+        f"The image {image} is built for {what}, as its name says, and no memory rules are known for vLLM on other than NVIDIA's GPUs."
+    )
     return Undecided(reason=Reason.VENDOR_UNSUPPORTED, message=message, next_step=_NO_RULES)
 
 

@@ -6,6 +6,7 @@ localhost). What does not follow the grammar lies under nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,12 @@ _TAG: Final = _LOWER | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ_.-")
 _HOST: Final = _LOWER | frozenset(".-")
 _PATH: Final = _LOWER | frozenset("._-")
 _DIGEST: Final = _LOWER | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ:+.-_=")
+_BUILDS: Final = {
+    "ascend": "Ascend NPUs", "cpu": "CPUs", "gaudi": "Gaudi", "hpu": "Gaudi", "neuron": "AWS Neuron", "rocm": "ROCm", "tpu": "TPUs",
+    "xpu": "Intel GPUs",
+}  # fmt: skip
+_BUILD: Final = re.compile(rf"(?:^|[_.-])({'|'.join(_BUILDS)})[0-9.]*(?=[_.-]|$)")
+_BUILD_AT_THE_END: Final = re.compile(rf"(?:^|[_.-])({'|'.join(_BUILDS)})[0-9.]*$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,3 +96,17 @@ def _lies_under(image: Reference, text: str) -> bool:
     if prefix.tag:
         return (image.path, image.tag, image.digest) == (prefix.path, prefix.tag, "")
     return image.path[: len(prefix.path)] == prefix.path
+
+
+def built_for(image: str) -> str:
+    """For which accelerator, none of NVIDIA's, an image is built as its name says; empty where it says nothing.
+
+    By a word of the name, or the last of the tag (`v0.19.0-cpu`; `cpu-offload` says what it does); of folders `rocm` alone, AMD's own.
+    """
+    name, _, _ = image.lower().partition("@")
+    *folders, last = name.split("/")
+    path, _, tag = last.partition(":")
+    found = _BUILD.search(path) or _BUILD_AT_THE_END.search(tag)
+    if found is None:
+        return _BUILDS["rocm"] if any("rocm" in part for part in (*folders, last)) else ""
+    return _BUILDS[found[1]]
