@@ -55,7 +55,7 @@ def apply_meanings(engine: dict[str, Any], items: Sequence[GivenArgument], sums:
         sums.fields["reserved_gpu_bytes"] = sums.fields.get("reserved_gpu_bytes", 0) + int(offloaded * GIB)
     _lay_over_config(engine, items)
     for name, value in sums.found().items():
-        if name in engine and name == "max_cudagraph_capture_size":
+        if name == "max_cudagraph_capture_size" and engine.get(name, value) != value:
             raise InvalidInput("--max-cudagraph-capture-size", engine[name], "contradicts the capture sizes given: say one of them")
         engine[name] = value
 

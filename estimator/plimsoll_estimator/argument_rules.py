@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from plimsoll_estimator.argument_spelling import GivenArgument
 from plimsoll_estimator.argument_values import NO_RULE, check_listed, parse_int, value_of
-from plimsoll_estimator.attention_backends import check_name
+from plimsoll_estimator.attention_backends import check_configuration, check_name
 from plimsoll_estimator.engine_version import OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 
@@ -31,7 +31,9 @@ _COMPILATION: Final = "--compilation-config"
 _SIZES: Final = "--cudagraph-capture-sizes"
 _OLDER_SIZES: Final = "--cuda-graph-sizes"
 _IMAGES_BACKEND: Final = "--mm-encoder-attn-backend"
-_NO_BACKEND: Final = ("AUTO", "NONE")
+_NO_VALUE: Final = ("", "None")
+"""What the parser takes for nothing said (engine/arg_utils.py: optional_type)."""
+_LARGEST: Final = "--max-cudagraph-capture-size"
 _AUTO_BACKEND: Final = EngineVersion(0, 18)
 _GUIDED: Final = "--guided-decoding-backend"
 _NO_SPACE: Final = "--guided-decoding-disable-any-whitespace"
@@ -106,7 +108,7 @@ _DOUBLED: Final = (
     # engine/arg_utils.py: create_engine_config, "... and compilation_config. ... are mutually exclusive" and its like. What
     # --speculative-config says twice with --spec-method, --spec-model and --spec-tokens is refused where their fields are set.
     _Doubled(flag=_SIZES, config=_COMPILATION, key="cudagraph_capture_sizes", since=_BOTH_KINDS_OF_SIZES),
-    _Doubled(flag="--max-cudagraph-capture-size", config=_COMPILATION, key="max_cudagraph_capture_size", since=_BOTH_KINDS_OF_SIZES),
+    _Doubled(flag=_LARGEST, config=_COMPILATION, key="max_cudagraph_capture_size", since=_BOTH_KINDS_OF_SIZES),
     _Doubled(flag=_OLDER_SIZES, config=_COMPILATION, key="cudagraph_capture_sizes", since=_BOTH_KINDS_OF_SIZES),
     _Doubled(flag=_SIZES, config=_OLDER_SIZES, since=_BOTH_KINDS_OF_SIZES),
     _Doubled(flag=_BACKEND, config=_ATTENTION, key="backend", since=EngineVersion(0, 13)),
@@ -136,6 +138,8 @@ def _check_doubled(items: Sequence[GivenArgument], version: EngineVersion) -> No
         if item is None or not version.within(row.since, row.before):
             continue
         one, other = _entries(items, row.flag, None), _entries(items, row.config, row.key)
+        if row.config == _ATTENTION and isinstance(other, str) and other.lower() == "auto":  # nothing is named
+            other = None
         twice = one is not None and other is not None
         if row.by_entry and isinstance(one, Mapping) and isinstance(other, Mapping):
             twice = any(one[name] and other[name] for name in one.keys() & other.keys())
@@ -202,7 +206,7 @@ def beside_model(items: Sequence[GivenArgument]) -> dict[str, Any]:
     """Fields of EngineArgs for what moves no memory, and stops a start beside some models or lengths (`resolve.checks`)."""
     said = {item.flag: item for item in items if item.values and not item.key_path}
     word = {flag: item.values[0].strip() for flag, item in said.items()}
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = _by_one_word(word)
     if word.get(_OBJECTS, _SHARED_OBJECTS_MB) != _SHARED_OBJECTS_MB and word.get("--mm-processor-cache-type") != "shm":
         found["limits_unshared_objects"] = True
     workers = said.get(_RENDERERS)
@@ -215,41 +219,78 @@ def beside_model(items: Sequence[GivenArgument]) -> dict[str, Any]:
     backend = _named_backend(items)
     if backend is not None:
         found["attention_backend"] = backend
-    if word.get("--convert", "auto") not in ("auto", "none"):
-        found["convert"] = word["--convert"]
-    if "--performance-mode" in word:
-        found["performance_mode"] = word["--performance-mode"]
     threshold = said.get(_LONG_PREFILL)
     if threshold is not None and threshold.row.kind == "int":
         found["long_prefill_token_threshold"] = parse_int(word[_LONG_PREFILL], threshold.spelling, "int")
     return found
 
 
+def _by_one_word(word: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if word.get(_IMAGES_BACKEND, "None") not in _NO_VALUE:
+        found["images_backend"] = word[_IMAGES_BACKEND]
+    if word.get("--logprobs-mode", "").startswith("processed_"):
+        found["processes_logprobs"] = True
+    if word.get("--convert", "auto") not in ("auto", "none"):
+        found["convert"] = word["--convert"]
+    if "--performance-mode" in word:
+        found["performance_mode"] = word["--performance-mode"]
+    return found
+
+
 def _named_backend(items: Sequence[GivenArgument]) -> str | None:
     """The attention backend by its flag, as a key of --attention-config or in it (config/attention.py: validate_backend_before)."""
-    word = next((word.strip().upper() for _, word in reversed(_said_backends(items))), "")
-    return word if word not in ("", *_NO_BACKEND) else None
+    return next((word.strip().upper() for _, word in reversed(_said_backends(items)) if isinstance(word, str)), None)
 
 
-def _said_backends(items: Sequence[GivenArgument]) -> list[tuple[GivenArgument, str]]:
-    """Every place that names an attention backend, and the name as it is written."""
+def _said_backends(items: Sequence[GivenArgument]) -> list[tuple[GivenArgument, object]]:
+    """Every place that names an attention backend, and what is written there; not where the release is left to choose."""
     found: list[tuple[GivenArgument, object]] = []
     for item in items:
-        if item.flag == _BACKEND or (item.flag == _ATTENTION and item.key_path == ("backend",)):
-            found += [(item, word) for word in item.values[:1]]
+        if item.flag == _BACKEND:
+            found += [(item, word) for word in item.values[:1] if word not in _NO_VALUE]
+        elif item.flag == _ATTENTION and item.key_path == ("backend",):
+            found += [(item, word) for word in item.values[:1] if word != "null"]
         elif item.flag == _ATTENTION and not item.key_path and isinstance(config := value_of(item), Mapping):
-            found.append((item, config.get("backend")))
-    return [(item, word) for item, word in found if isinstance(word, str)]
+            found += [(item, config["backend"])] if config.get("backend") is not None else []
+    return [(item, word) for item, word in found if not (isinstance(word, str) and word.lower() == "auto")]
 
 
 def _check_backends(items: Sequence[GivenArgument], version: EngineVersion) -> None:
-    """config/attention.py and config/multimodal.py: AttentionBackendEnum."""
-    for item, word in _said_backends(items):
-        if word.strip().upper() not in _NO_BACKEND:
-            check_name(item.spelling, word, version)
+    """config/attention.py: AttentionConfig and AttentionBackendEnum."""
     for item in items:
-        if item.flag == _IMAGES_BACKEND and item.values and item.values[0].strip().upper() != "NONE":
-            check_name(item.spelling, item.values[0], version)
+        if item.flag == _ATTENTION:
+            # a value by its key alone is looked at where it names a backend
+            config = {item.key_path[0]: None} if item.key_path else value_of(item)
+            check_configuration(item.spelling, config, version)
+    for item, word in _said_backends(items):
+        if not isinstance(word, str):
+            raise InvalidInput(item.spelling, str(word), "names an attention backend by its number: write its name")
+        check_name(item.spelling, word, version)
+    if version < _AUTO_BACKEND:  # validate_backend_before: the name is looked up as it is
+        auto = next((item for item in items if item.flag in (_BACKEND, _ATTENTION) and _leaves_it_open(item)), None)
+        if auto is not None:
+            raise InvalidInput(auto.spelling, "auto", f"is a value from vLLM {_AUTO_BACKEND} on: leave the flag out")
+
+
+def _leaves_it_open(item: GivenArgument) -> bool:
+    """Whether it says `auto` for the backend."""
+    word: object = item.values[0] if item.values and (item.flag == _BACKEND or item.key_path == ("backend",)) else None
+    if item.flag == _ATTENTION and not item.key_path and isinstance(config := value_of(item), Mapping):
+        word = config.get("backend")
+    return isinstance(word, str) and word.lower() == "auto"
+
+
+def _check_sizes(items: Sequence[GivenArgument], version: EngineVersion) -> None:
+    """config/vllm.py: _set_cudagraph_sizes, "should be consistent with the max value of cudagraph_capture_sizes"."""
+    sizes = _entries(items, _SIZES, None) or _entries(items, _COMPILATION, "cudagraph_capture_sizes")
+    largest = _entries(items, _LARGEST, None) or _entries(items, _COMPILATION, "max_cudagraph_capture_size")
+    if version < _BOTH_KINDS_OF_SIZES or not isinstance(sizes, list) or isinstance(largest, list | Mapping) or largest is None:
+        return
+    whole = [one for one in sizes if isinstance(one, int)]
+    if whole and str(largest) != str(max(whole)):
+        words = f"contradicts the capture sizes given, whose largest is {max(whole)}, in vLLM {version}: say one of them"
+        raise InvalidInput(_LARGEST, str(largest), words)
 
 
 def check_together(items: Sequence[GivenArgument], version: EngineVersion, *, drafts: bool = False) -> None:
@@ -259,9 +300,7 @@ def check_together(items: Sequence[GivenArgument], version: EngineVersion, *, dr
     _check_executor(said, version)
     _check_cpus(said, version)
     _check_doubled(items, version)
-    backend = said.get(_BACKEND)
-    if backend is not None and backend.values[:1] == ("auto",) and version < _AUTO_BACKEND:  # config/attention.py: AttentionBackendEnum
-        raise InvalidInput(backend.spelling, "auto", f"is a value from vLLM {_AUTO_BACKEND} on: leave the flag out")
+    _check_sizes(items, version)
     _check_backends(items, version)
     metrics = said.get(_DRAFT_METRICS)
     if metrics is not None and metrics.values[0] != "none" and not drafts:  # config/vllm.py: __post_init__

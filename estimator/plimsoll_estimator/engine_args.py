@@ -109,6 +109,10 @@ class EngineArgs:
     """`--performance-mode`, where it names one."""
     attention_backend: str | None = None
     """The backend that is named, in capitals, where the release is not left to choose: `--attention-backend`, `--attention-config`."""
+    images_backend: str | None = None
+    """`--mm-encoder-attn-backend` as it is written, where it names one."""
+    processes_logprobs: bool | None = None
+    """`--logprobs-mode` asks for what sampling leaves of the logits: FlashInfer's sampler does not hand it out."""
     long_prefill_token_threshold: int | None = None
 
     @property

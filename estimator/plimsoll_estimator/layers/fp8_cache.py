@@ -11,10 +11,11 @@ captured with attention in them (vllm#26431, a 3090 on 0.11.0), and without grap
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Literal
 
+from plimsoll_estimator.attention_backends import flashinfer_floor
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, Unsupported, use
@@ -40,7 +41,7 @@ class Fp8Rules:
     """How the backend of ordinary attention is picked: up to 0.10.2 by what V1 takes (`resolve.engine_core`), in 0.11.0 by the GPU's
     capability alone, since 0.11.1 as the first of a list that takes the cache, the heads and the GPU; FlashInfer precedes Triton in it."""
     flashinfer_least_capability: int = 75
-    """FlashInferBackend.supports_compute_capability; 8.0 since 0.24.0, by which Turing lost its fp8 cache (vllm#47549, PR 47949)."""
+    """Said by `attention_backends`; since 0.24.0 8.0, by which Turing lost its fp8 cache (vllm#47549, PR 47949)."""
     flashinfer_heads: frozenset[int] = frozenset({64, 128, 256})
     """FlashInferBackend.get_supported_head_sizes. 512 is in it since 0.22.0, but the model that has such heads, Gemma 4, gets Triton
     for all of its layers until 0.23.0 (models/config.py: Gemma4Config)."""
@@ -71,7 +72,7 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 18), {"latent": frozenset({"FLASHMLA", "CUTLASS_MLA", "FLASHINFER_MLA", "TRITON_MLA"})}),
     (EngineVersion(0, 20, 1), {"flash_attention_formats": "unknown"}),  # 0.20.0 stops, 0.22.0 leaves it; nobody read one between
     (EngineVersion(0, 22), {"flash_attention_formats": "listed"}),
-    (EngineVersion(0, 24), {"flashinfer_least_capability": 80, "flashinfer_heads": frozenset({64, 128, 256, 512}), "triton_looks": True}),
+    (EngineVersion(0, 24), {"flashinfer_heads": frozenset({64, 128, 256, 512}), "triton_looks": True}),
     (EngineVersion(0, 26), {"triton_mla_looks": True}),
     (EngineVersion(0, 27), {"text_needs_no_prefix": True, "flash_attention_majors": frozenset({9, 10})}),
 )
@@ -82,7 +83,7 @@ first without it 0.24.0, is said by vllm#47549."""
 @lru_cache(maxsize=64)
 def fp8_rules(version: EngineVersion) -> Fp8Rules:
     """The switches of `version`."""
-    return _RELEASES.of(version)
+    return replace(_RELEASES.of(version), flashinfer_least_capability=flashinfer_floor(version))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ def sampler_of(resolved: ResolvedArgs) -> Sampler:
         uses = given.use_flashinfer_sampler is True
     else:
         uses = given.use_flashinfer_sampler is not False and flashinfer_samples(resolved.gpu, resolved.version)
-    if uses:
+    if uses and not given.processes_logprobs:
         return Sampler.FLASHINFER
     return Sampler.TRITON if rules.samples_with_triton else Sampler.PYTORCH
 
@@ -63,7 +63,7 @@ def in_doubt(resolved: ResolvedArgs) -> bool:
     """Whether FlashInfer's presence decides, and nobody said whether it is there."""
     given = resolved.given
     asks = overhead_rules(resolved.version).flashinfer_sampler == "installed" and not resolved.uses_v2_model_runner
-    return asks and given.flashinfer_installed is None and given.use_flashinfer_sampler is not False
+    return asks and given.flashinfer_installed is None and given.use_flashinfer_sampler is not False and not given.processes_logprobs
 
 
 def warm_up_bytes(widths: Widths, resolved: ResolvedArgs) -> int:

@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 from plimsoll_estimator.argument_table import flag_of
+from plimsoll_estimator.attention_backends import check_images_name, flashinfer_floor
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
@@ -133,6 +134,8 @@ def check_inputs(shape: Shape, args: EngineArgs, runner: str, version: EngineVer
             words = f"limit_mm_per_prompt is only supported for multimodal models in vLLM {version}"
             raise EngineRefusal(Check.LIMITS_WITHOUT_MODALITY, words)
         return
+    if args.images_backend is not None:  # config/multimodal.py: a text model has no such configuration
+        check_images_name("--mm-encoder-attn-backend", args.images_backend, version)
     if args.limits_unshared_objects:
         words = "--mm-shm-cache-max-object-size-mb should only be set when --mm-processor-cache-type is shm"
         raise EngineRefusal(Check.PROCESSOR_CACHE_NOT_SHARED, words)
@@ -141,9 +144,15 @@ def check_inputs(shape: Shape, args: EngineArgs, runner: str, version: EngineVer
         raise EngineRefusal(Check.RENDERERS_SHARE_CACHE, words + (" where it pools" if rules.renders_beside_cache else ""))
 
 
+_MULTIPROCESSORS_COUNT: Final = EngineVersion(0, 31)
+_SMALLEST_SLICE: Final = re.compile(r"-MIG-1[cg]\.")
+"""Before Blackwell a slice of one seventh, of an A30 one fourth, has 14 or 16 multiprocessors (NVIDIA's MIG user guide)."""
+
+
 def flashinfer_samples(gpu: Gpu, version: EngineVersion) -> bool:
-    """Whether a release samples with FlashInfer on such a GPU."""
-    return gpu.capability >= argument_rules(version).flashinfer_least_capability
+    """Whether a release samples with FlashInfer on such a GPU; since 0.31 it wants more than 16 multiprocessors."""
+    few = version >= _MULTIPROCESSORS_COUNT and _SMALLEST_SLICE.search(gpu.product) is not None and gpu.capability < 100
+    return gpu.capability >= flashinfer_floor(version) and not few
 
 
 def check_sampler(args: EngineArgs, gpu: Gpu, runner: str, second_runner: bool, version: EngineVersion) -> None:
@@ -153,9 +162,11 @@ def check_sampler(args: EngineArgs, gpu: Gpu, runner: str, second_runner: bool, 
     """
     stops = argument_rules(version).sampler_stops
     makes_it = stops == "both" and runner != "pooling" if second_runner else stops != "none"
-    if args.use_flashinfer_sampler and makes_it and not flashinfer_samples(gpu, version):
+    if args.use_flashinfer_sampler and makes_it and not args.processes_logprobs and not flashinfer_samples(gpu, version):
+        slim = gpu.capability >= flashinfer_floor(version)
+        on = "a slice of 16 multiprocessors or fewer" if slim else f"a GPU of compute capability {dotted(gpu.capability)}"
         words = (
-            f"vLLM {version} stops where VLLM_USE_FLASHINFER_SAMPLER is 1 on a GPU of compute capability {dotted(gpu.capability)}:"
+            f"vLLM {version} stops where VLLM_USE_FLASHINFER_SAMPLER is 1 on {on}:"
             " leave the variable out, and vLLM samples without FlashInfer"
         )
         raise EngineRefusal(Check.FLASHINFER_SAMPLER_UNSUPPORTED, words)

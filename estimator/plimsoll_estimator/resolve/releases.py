@@ -156,8 +156,6 @@ class ArgumentRules:
     """MXFP4 leaves linear layers that a checkpoint has not quantised as they are; before, they stop it (quantization/mxfp4.py)."""
     made_online: frozenset[str] = frozenset()
     """Formats of checkpoints that are made as a checkpoint without any is loaded (config/quantization.py: _ONLINE_SHORTHANDS)."""
-    flashinfer_least_capability: int = 75
-    """The lowest capability FlashInfer samples on (v1/attention/backends/flashinfer.py: supports_compute_capability)."""
     sampler_stops: Literal["none", "first", "both"] = "none"
     """Whose sampler stops a start that asks for FlashInfer's on a GPU it lacks: no runner's, the first's or the second's too."""
     refuses_act_order: bool = False
@@ -295,7 +293,6 @@ _RELEASES: Final = Releases(
             "made_online": frozenset({"mxfp8"}),
             "names_auto_awq": True,
             "connectors_of_groups": _BOTH_WAYS,
-            "flashinfer_least_capability": 80,
         },
     ),
     (

@@ -357,3 +357,25 @@ def test_throughput_doubles_the_defaults_that_nobody_pinned(given: dict[str, Any
     args = EngineArgs(**parse_extra_args(["--performance-mode=throughput"], version).engine_args, **given)
     found = resolve(shipped(TEXT), args, gpu_from("NVIDIA-H200"), version)
     assert (found.max_num_seqs, found.max_num_batched_tokens) == (seqs, tokens)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "taken"),
+    [
+        # each called in 0.14.1, 0.19.1 and 0.32.0: "should be consistent with the max value of cudagraph_capture_sizes"
+        (["--cudagraph-capture-sizes", "1", "2", '--compilation-config={"max_cudagraph_capture_size": 8}'], False),
+        (["--cudagraph-capture-sizes", "1", "2", '--compilation-config={"max_cudagraph_capture_size": 2}'], True),
+        (["--cudagraph-capture-sizes", "1", "2", "--max-cudagraph-capture-size=2"], True),
+        (["--cudagraph-capture-sizes", "1", "2", "--max-cudagraph-capture-size=4"], False),
+        (['--compilation-config={"max_cudagraph_capture_size": 8, "cudagraph_capture_sizes": [4]}'], False),
+        (['--compilation-config={"cudagraph_capture_sizes": [4]}', "--max-cudagraph-capture-size=8"], False),
+        (['--compilation-config={"cudagraph_capture_sizes": [4]}', "--max-cudagraph-capture-size=4"], True),
+    ],
+)
+def test_the_largest_of_the_capture_sizes_is_the_one_that_is_said(arguments: list[str], taken: bool) -> None:
+    for version in ("0.14.1", "0.19.1", "0.32.0"):
+        if taken:
+            parse_extra_args(arguments, EngineVersion.parse(version))
+            continue
+        with pytest.raises(InvalidInput, match="contradicts the capture sizes given"):
+            parse_extra_args(arguments, EngineVersion.parse(version))

@@ -180,6 +180,8 @@ def sampled_gib(version: str, product: str = H100, vocab: int = 151936, **argume
         ("and is, by the variable", "0.16.0", {"use_flashinfer_sampler": True}, Sampler.FLASHINFER),
         ("from 0.17 a Triton kernel stands in for the sort", "0.17.0", {}, Sampler.TRITON),
         ("from 0.21 FlashInfer is the default again", "0.21.0", {}, Sampler.FLASHINFER),
+        ("it hands out no processed logits (topk_topp_sampler.py)", "0.32.0", {"processes_logprobs": True}, Sampler.TRITON),
+        ("nor where it is asked for", "0.16.0", {"use_flashinfer_sampler": True, "processes_logprobs": True}, Sampler.PYTORCH),
         ("unless it is turned off", "0.33.0", {"use_flashinfer_sampler": False}, Sampler.TRITON),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from tests.plimsoll_estimator.overhead_models import GPT_OSS, model
 from tests.plimsoll_estimator.overhead_models import LATENT as DEEPSEEK
 
+from plimsoll_estimator import catalogue
 from plimsoll_estimator.arguments import parse_extra_args
 from plimsoll_estimator.attention_backends import backend_rules
 from plimsoll_estimator.checks import Check
@@ -41,9 +42,26 @@ NAMES = [
     ("small letters do", "0.32.0 config/attention.py: validate_backend_before", "0.32.0", ["--attention-backend=flash_attn"], None),
     ("as a key", "0.32.0 config/attention.py", "0.32.0", ["--attention-config.backend=NOSUCH"], "is no attention"),
     ("in the configuration", "0.25.1 config/attention.py", "0.25.1", ["-ac", '{"backend": "NOSUCH"}'], "is no attention"),
-    ("of images", "0.19.1 config/multimodal.py: AttentionBackendEnum", "0.19.1", ["--mm-encoder-attn-backend=FOO"], "is no attention"),
-    ("of images, in another", "0.32.0 config/multimodal.py", "0.32.0", ["--mm-encoder-attn-backend=XFORMERS"], "is no attention"),
-    ("one of images", "0.32.0 platforms/cuda.py: get_vit_attn_backend", "0.32.0", ["--mm-encoder-attn-backend=TORCH_SDPA"], None),
+    ("by a number", "called in 0.14.1, 0.19.1 and 0.32.0", "0.32.0", ['--attention-config={"backend": 7}'], "by its number"),
+    ("none is no name", "called in 0.19.1", "0.19.1", ['--attention-config={"backend": "none"}'], "is no attention backend"),
+    ("but the parser's None", "called in 0.19.1", "0.19.1", ["--attention-backend=None"], None),
+    ("null leaves it open", "called in 0.14.1", "0.14.1", ['--attention-config={"backend": null, "flash_attn_version": 2}'], None),
+    ("auto in the configuration", "called in 0.14.1", "0.14.1", ['--attention-config={"backend": "auto"}'], "from vLLM 0.18"),
+    (
+        "beside a name it says nothing",
+        "called in 0.19.1",
+        "0.19.1",
+        ['--attention-config={"backend": "auto"}', "--attention-backend=FLASH_ATTN"],
+        None,
+    ),
+    ("a key that there is not", "called in 0.19.1 and 0.32.0", "0.32.0", ['--attention-config={"nope": 1}'], "is no key of"),
+    ("not by itself either", "called in 0.32.0", "0.32.0", ["--attention-config.nope=1"], "is no key of"),
+    ("it is passed over before", "called in 0.14.1", "0.14.1", ['--attention-config={"nope": 1}'], None),
+    ("a key that went", "0.22.0 config/attention.py", "0.22.0", ['--attention-config={"use_cudnn_prefill": true}'], "is no key of"),
+    ("a version", "called in 0.19.1: literal_error", "0.19.1", ['--attention-config={"flash_attn_version": 5}'], "use one of"),
+    ("the fourth came later", "0.16.0 config/attention.py", "0.16.0", ['--attention-config={"flash_attn_version": 4}'], "use one of"),
+    ("by kind", "0.26.0 config/attention.py", "0.26.0", ['--attention-config={"backend_per_kind": {}}'], "has no rule yet"),
+    ("a list", "called in 0.19.1", "0.19.1", ["--attention-config=[]"], "must be a JSON object"),
     (
         "said twice",
         "0.19.1 engine/arg_utils.py: mutually exclusive",
@@ -60,6 +78,17 @@ NAMES = [
     ),
 ]  # fmt: skip
 
+GEMMA = catalogue.lookup("google/gemma-3-4b-it")
+IMAGES = [
+    # called in the release's own configuration, or read in platforms/cuda.py: get_supported_vit_attn_backends
+    ("a text model has none to look at", "called in 0.14.1, 0.19.1 and 0.32.0", "0.19.1", HfConfig(LLAMA), "FOO", None),
+    ("what sees images has", "called in 0.19.1", "0.19.1", GEMMA, "FOO", "is no attention backend"),
+    ("one that went", "0.32.0 config/multimodal.py", "0.32.0", GEMMA, "XFORMERS", "is no attention backend"),
+    ("one of images", "0.32.0", "0.32.0", GEMMA, "TORCH_SDPA", None),
+    ("Triton's came later", "0.16.0", "0.16.0", GEMMA, "TRITON_ATTN", "name one of FLASH_ATTN, TORCH_SDPA"),
+    ("and is there", "0.17.1", "0.17.1", GEMMA, "TRITON_ATTN", None),
+    ("one for text alone", "0.32.0", "0.32.0", GEMMA, "FLEX_ATTENTION", "name one of FLASHINFER, FLASH_ATTN"),
+]
 HALF = {"dtype": "float16"}
 STARTS = [
     # why, where that is said, release, card, model, arguments, backend; words of the refusal, None where it starts
@@ -126,6 +155,21 @@ def test_a_backend_by_name_must_run_the_model_on_the_gpu(
         assert (answer.verdict, answer.reason) == ("refused", Check.NO_ATTENTION_BACKEND), answer.message
         assert named in message
         assert words in message
+
+
+@pytest.mark.parametrize(("why", "said", "version", "config", "named", "words"), IMAGES, ids=[row[0] for row in IMAGES])
+def test_a_backend_of_images_is_one_that_sees_them(
+    why: str, said: str, version: str, config: HfConfig | None, named: str, words: str | None
+) -> None:
+    assert said
+    assert config is not None
+    release = EngineVersion.parse(version)
+    asked = EngineArgs(max_model_len=2048, **parse_extra_args([f"--mm-encoder-attn-backend={named}"], release).engine_args)
+    if words is None:
+        assert estimate(config, asked, gpu_from(H100), release).verdict == "starts"
+    else:
+        with pytest.raises(InvalidInput, match=words):
+            estimate(config, asked, gpu_from(H100), release)
 
 
 def test_leaving_the_backend_out_is_offered_where_that_was_tried() -> None:

@@ -69,6 +69,8 @@ FIELD_OF: Final[Mapping[str, str]] = {
     "mm_encoder_tp_mode": EXTRA_ARGS,
     "reads_files_whole": EXTRA_ARGS,
     "limits_unshared_objects": EXTRA_ARGS,
+    "images_backend": EXTRA_ARGS,
+    "processes_logprobs": EXTRA_ARGS,
     "renders_beside_cache": EXTRA_ARGS,
     "long_prefill_token_threshold": EXTRA_ARGS,
     "parses_mistral_reasoning": EXTRA_ARGS,
