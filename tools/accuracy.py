@@ -64,12 +64,15 @@ batch. Five rows of the fourth batch were copied badly and put right: four befor
 quantisation, an argument that no case has), one after it (`--enforce-eager`). {amd} starts on AMD GPUs
 (`tests/data/rocm_starts.jsonl`) are kept as evidence; Plimsoll has no rules for them and says so. Of the sixth, the cache's type of three
 starts and the length of one were put right after its first score; of the third, the arguments of the start on two Quadro RTX 6000, which
-another report of its authors states.
+another report of its authors states; of the seventh, one logged pool, which its source prints beside a command whose share of the
+card cannot hold it, was moved to the start that can. Of two starts, on a 4080 (sixth) and a 5090 (first batch of public logs), it had been
+assumed that they found their graphs compiled: the one's logged peak is that of a start that compiles, the other's source is silent.
 """
 
 INTERVALS = """Half of an interval is a factor times (0.3 GiB + a fifth of what is estimated beside the weights), beside what is doubted
 openly; the factor is that of the first cause that holds of the start. `tools/intervals.py` makes the factors from {all_of} logged starts,
-main table and batches, and counts what they hold with each start's own source left out: {all_in} of {all_of} ({all_share:.0%}).
+main table and batches, and counts what they hold with each start's own source left out: {all_in} of {all_of} ({all_share:.0%}). No factor
+is below {least:g}: where few starts are logged they lie closer than new ones do.
 
 What users are told is a harder figure. Each batch kept what was predicted when it was first scored; intervals of today's width
 about those predictions hold {first_in} of {first_of}, so commands say **{percent} %**. Rules have been mended since for what those
@@ -224,7 +227,7 @@ def interval_figures() -> dict[str, float]:
     return {
         **{"all_in": all_in, "all_of": all_of, "all_share": all_in / all_of, "first_in": first_in, "first_of": first_of},
         **{"day_in": day_in, "day_of": day_of, "day_share": day_in / day_of, "last_in": last_in, "last_of": last_of},
-        **{"percent": shipped["covered_percent"], "width": shipped["median_width_gib"]},
+        **{"least": intervals.LEAST_FACTOR, "percent": shipped["covered_percent"], "width": shipped["median_width_gib"]},
     }
 
 

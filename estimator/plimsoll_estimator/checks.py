@@ -178,6 +178,8 @@ class Check(StrEnum):
     """The weights exceed what is free (v1/worker/gpu_model_runner.py: load_model)."""
     OUT_OF_MEMORY_PROFILING = "OutOfMemoryProfiling", "max_num_batched_tokens", _MEMORY
     """Weights and the profile run exceed what is free (v1/worker/gpu_worker.py: determine_available_memory)."""
+    OUT_OF_MEMORY_GRAPH_PROFILING = "OutOfMemoryGraphProfiling", "max_num_seqs", _MEMORY
+    """The cache for capturing graphs on trial exceeds what is free (v1/worker/gpu_model_runner.py: profile_cudagraph_memory)."""
     NO_KV_CACHE_MEMORY = "NoKvCacheMemory", "gpu_memory_utilization", _MEMORY
     """Nothing is left for the cache (v1/core/kv_cache_utils.py: check_enough_kv_cache_memory)."""
     KV_CACHE_TOO_SMALL = "KvCacheTooSmall", "max_model_len", _MEMORY

@@ -19,6 +19,7 @@ from plimsoll_estimator.overhead.startup import (
     Refusal,
     check_after_cache,
     check_free_memory,
+    check_graph_profiling,
     check_loading,
     check_state_blocks,
     free_at_start_bytes,
@@ -162,14 +163,23 @@ class Prepared:
             found = check_loading(free, weights, overhead)
             if found is not None:
                 return found
-        if isinstance(plan, KvRefusal):
-            return None
+        found = self._judge_graph_profiling(resolved, free)
+        if found is not None or isinstance(plan, KvRefusal):
+            return found
         captured_states = 0 if isinstance(self.layout, Refusal) else self.layout.captured_states
         found = check_state_blocks(captured_states, resolved, plan)
         if found is not None:
             return found
         for weights, overhead in zip(self.stages, self.overheads, strict=True):
             found = check_after_cache(resolved, free, weights, overhead, requested)
+            if found is not None:
+                return found
+        return None
+
+    def _judge_graph_profiling(self, resolved: ResolvedArgs, free: int) -> Refusal | None:
+        blocks = () if isinstance(self.layout, Refusal) else self.layout.kv_block_bytes
+        for weights, overhead, size in zip(self.stages, self.overheads, blocks, strict=False):
+            found = check_graph_profiling(resolved, free, weights, overhead, size)
             if found is not None:
                 return found
         return None

@@ -125,6 +125,8 @@ def timed_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     first kernel's are the embedding whole, its LoRA slots and what comes out of it. Measured on 4090s at 0.27.1: 1.18 GiB for an
     embedding of 1.16, 0.25 for one of 0.25, and from one adapter to 64 by as much more as their slots of the embedding are larger.
     Divided over ranks the embedding is reduced before any other kernel: a start of two at 0.27.1 and of two and four at 0.25 show none.
+    The V1 runner embeds before the compiled graph where items of other modalities are mixed in (v1/worker/gpu_model_runner.py:
+    _dummy_run, _prepare_mm_inputs): no embedding is among the arguments; starts on an A100 at 0.28 and a 5090 at 0.20 show none.
     The sampler of the V1 runner mostly holds more; with 8 sequences on a 3090 at 0.22.1 it does not, and the peak is the 1.04 GiB copied.
     """
     if resolved.enforce_eager or not overhead_rules(resolved.version).times_kernels:
@@ -132,6 +134,8 @@ def timed_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     if resolved.tensor_parallel_size > 1:
         return 0
     out = resolved.max_num_batched_tokens * widths.hidden_size
+    if widths.multimodal and not resolved.uses_v2_model_runner:
+        return out * DTYPE_BYTES[resolved.dtype]
     copied = (widths.vocab_size * widths.hidden_size + out) * DTYPE_BYTES[resolved.dtype]
     return copied + embedding_slot_bytes(widths, resolved)
 

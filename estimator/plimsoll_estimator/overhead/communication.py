@@ -17,6 +17,9 @@ def non_torch_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     Each further group with collectives of its own (the ranks that share experts beside tensor parallel ones, decode context
     parallel) grows once more: its communicator is used first in the profile run too. Not measured: on the safe side.
 
+    Where GPU and host share one memory the budget pays for what the host's processes take between the engine's two looks as well: free
+    memory is the host's there (utils/mem_utils.py: MemorySnapshot, psutil).
+
     From 0.18 the profile run tunes the chunked kernels of Gated DeltaNet (qwen3_next.py: _warmup_prefill_kernels), which leaves memory
     with the driver.
     """
@@ -27,7 +30,13 @@ def non_torch_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     hands_over = resolved.nnodes > 1 and resolved.pipeline_parallel_size > 1 and not resolved.collectives_leave_node
     network = constant("between_nodes_gib", resolved) * GIB if hands_over else 0
     tuning = constant("delta_net_tuning_gib", resolved) * GIB if widths.gated_delta_net else 0
-    return int(base + constant("non_torch_messages", resolved, ranks=ranks) * message + network + tuning)
+    host = constant("unified_host_gib", resolved) * GIB if resolved.gpu.memory == "unified" else 0
+    return int(base + constant("non_torch_messages", resolved, ranks=ranks) * message + network + tuning + host)
+
+
+def host_doubt_bytes(resolved: ResolvedArgs) -> int:
+    """What the processes of a host that shares its memory with the GPU may take more while the engine measures."""
+    return int(constant("unified_host_doubt_gib", resolved) * GIB) if resolved.gpu.memory == "unified" else 0
 
 
 def tuning_doubt_bytes(widths: Widths, resolved: ResolvedArgs) -> int:

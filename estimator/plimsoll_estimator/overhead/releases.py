@@ -73,6 +73,12 @@ class OverheadRules:
     """What was timed is still there in the forward pass: 0.29 on a 5060 Ti and 0.31 on an A100 held both, 0.25 and 0.27.1 did not."""
     presumes_cold: bool = False
     """Whether a start whose source is silent compiled."""
+    budgets_all_buffers: bool = False
+    """The budget counts what left the device since the first snapshot; before, buffers made beside the weights and before the profile
+    run, which are neither weights nor its peak, were not counted (utils/mem_utils.py: memory_profiling, total_consumed)."""
+    graphs_are_profiled_with: Literal["nothing", "a block for every size", "a block for every sequence"] = "nothing"
+    """The cache in which graphs are captured on trial before its size is known: as many blocks as the largest captured batch, from 0.26
+    no more than max_num_seqs (v1/worker/gpu_model_runner.py: _init_minimal_kv_cache_for_profiling)."""
     deep_gemm_warms_any_spelling: bool = False
     """Blocks that compressed-tensors spells are warmed up as well as fp8's own (kernels/linear/scaled_mm/deep_gemm.py)."""
 
@@ -89,7 +95,7 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 15), {"fused_norm_parts": (5, 3)}),
     (EngineVersion(0, 16), {"lora_wraps_shared_head": True}),
     (EngineVersion(0, 17), {"samples_with_triton": True}),
-    (EngineVersion(0, 18), {"expert_chunk_tokens": 0}),
+    (EngineVersion(0, 18), {"expert_chunk_tokens": 0, "graphs_are_profiled_with": "a block for every size"}),
     (
         EngineVersion(0, 20),
         {
@@ -102,7 +108,8 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 21), {"flashinfer_sampler": "supported", "direct_expert_calls": _COMPRESSED}),
     (EngineVersion(0, 23), {"direct_expert_calls": frozenset()}),
     (EngineVersion(0, 24), {"deep_gemm_families": frozenset({10, 12})}),
-    (EngineVersion(0, 27), {"v2_profiles_encoder": True}),
+    (EngineVersion(0, 26), {"graphs_are_profiled_with": "a block for every sequence"}),
+    (EngineVersion(0, 27), {"v2_profiles_encoder": True, "budgets_all_buffers": True}),
     (EngineVersion(0, 28), {"lora_wraps_shared_head": False}),
     (EngineVersion(0, 29), {"masks_patches": "never", "keeps_timed_copies": True, "presumes_cold": True}),
     (EngineVersion(0, 30), {"deep_gemm_warms_any_spelling": True}),

@@ -9,6 +9,7 @@ from plimsoll_estimator.overhead.communication import non_torch_bytes
 from plimsoll_estimator.overhead.deep_gemm import kernel_warm_up_bytes
 from plimsoll_estimator.overhead.graphs import graph_deducted_bytes, graph_pool_bytes
 from plimsoll_estimator.overhead.persistent import persistent_bytes
+from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.sampler import warm_up_bytes
 from plimsoll_estimator.overhead.stated import stated_bytes
 from plimsoll_estimator.overhead.widths import Widths
@@ -16,11 +17,12 @@ from plimsoll_estimator.resolved import ResolvedArgs
 
 
 class StageOverhead(NamedTuple):
-    """Bytes of one rank of one pipeline stage. All but `cuda_graph_pool_bytes` and the two of warming up are charged to the budget.
+    """Bytes of one rank of one pipeline stage. Charged to the budget are activation, graphs and non-torch.
 
     `kept_bytes`: what of `activation_bytes` stays allocated after the profile run.
     `warm_up_bytes`: what warming up the sampler needs at once, after the cache is allocated and the profile run's peak is free again.
     `kernel_warm_up_bytes`: what DeepGEMM's kernels need before that, and before graphs are captured.
+    `uncounted_bytes`: buffers that are there before the cache and that the budget does not count, in releases that overlook them.
     """
 
     activation_bytes: int
@@ -30,6 +32,7 @@ class StageOverhead(NamedTuple):
     non_torch_bytes: int
     warm_up_bytes: int
     kernel_warm_up_bytes: int
+    uncounted_bytes: int = 0
 
     @property
     def freed_bytes(self) -> int:
@@ -54,16 +57,19 @@ def stage_overheads(widths: Widths, resolved: ResolvedArgs) -> tuple[StageOverhe
     non_torch = non_torch_bytes(widths, resolved) + stated_bytes(widths, resolved)
     kept = kept_bytes(widths, resolved)
     kernels = kernel_warm_up_bytes(widths, resolved, kept)
+    counts = overhead_rules(resolved.version).budgets_all_buffers
 
     def stage(*, first: bool, last: bool) -> StageOverhead:
+        buffers = persistent_bytes(widths, resolved, last=last)
         return StageOverhead(
             activation_bytes=activation_bytes(widths, resolved, kept, first=first, last=last),
             kept_bytes=kept,
             cuda_graph_bytes=deducted,
             cuda_graph_pool_bytes=pool,
-            non_torch_bytes=non_torch + persistent_bytes(widths, resolved, last=last),
+            non_torch_bytes=non_torch + (buffers if counts else 0),
             warm_up_bytes=warm_up_bytes(widths, resolved) if last else 0,
             kernel_warm_up_bytes=kernels,
+            uncounted_bytes=0 if counts else buffers,
         )
 
     count = resolved.pipeline_parallel_size

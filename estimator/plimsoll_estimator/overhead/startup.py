@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.overhead.communication import pre_snapshot_bytes, usual_pre_snapshot_bytes
 from plimsoll_estimator.overhead.constants import constant
+from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.stage import StageOverhead
+from plimsoll_estimator.resolve.batching import largest_capture
 from plimsoll_estimator.resolved import KvPlan, OutsideBudget, RankWeights, ResolvedArgs
 from plimsoll_estimator.units import GIB, format_gib
 
@@ -52,13 +54,36 @@ def check_loading(free: int, weights: RankWeights, overhead: StageOverhead) -> R
             reason=Check.OUT_OF_MEMORY_LOADING,
             message=f"loading the weights needs {format_gib(loading)} per GPU, {format_gib(free)} is free" + _originals(weights),
         )
-    profiling = weights.loaded_bytes + overhead.non_torch_bytes + overhead.activation_bytes
+    profiling = weights.loaded_bytes + overhead.uncounted_bytes + overhead.non_torch_bytes + overhead.activation_bytes
     if profiling > free:
         return Refusal(
             reason=Check.OUT_OF_MEMORY_PROFILING,
             message=f"the profile run needs {format_gib(profiling)} per GPU, {format_gib(free)} is free",
         )
     return None
+
+
+def check_graph_profiling(
+    resolved: ResolvedArgs, free: int, weights: RankWeights, overhead: StageOverhead, kv_block_bytes: int
+) -> Refusal | None:
+    """Graphs are captured on trial in a cache of a few blocks, which a model with large ones (states of whole sequences) may not have."""
+    with_what = overhead_rules(resolved.version).graphs_are_profiled_with
+    if with_what == "nothing" or resolved.enforce_eager or resolved.uses_v2_model_runner or resolved.gpu.pages_to_host:
+        return None
+    if resolved.given.kv_cache_memory_bytes is not None:
+        return None
+    largest = largest_capture(resolved.max_cudagraph_capture_size)
+    blocks = largest if with_what == "a block for every size" else min(resolved.max_num_seqs, largest)
+    needed = blocks * kv_block_bytes
+    left = free - weights.loaded_bytes - overhead.uncounted_bytes - overhead.non_torch_bytes - overhead.kept_bytes
+    if needed <= left:
+        return None
+    lever = "cudagraph_capture_sizes" if with_what == "a block for every size" else "max_num_seqs"
+    return Refusal(
+        reason=Check.OUT_OF_MEMORY_GRAPH_PROFILING,
+        message=f"graphs are profiled in a cache of {blocks} blocks, which needs {format_gib(needed)} per GPU, "
+        f"{format_gib(max(0, left))} is left: lower {lever}",
+    )
 
 
 def _originals(weights: RankWeights) -> str:
@@ -93,6 +118,7 @@ def check_after_cache(
         left = free - weights.loaded_bytes - overhead.non_torch_bytes - overhead.kept_bytes - resolved.given.kv_cache_memory_bytes
     else:
         left = free - requested_bytes + overhead.freed_bytes + overhead.cuda_graph_bytes
+    left -= overhead.uncounted_bytes
     scratch = scratch_bytes(resolved)
     graphs = overhead.cuda_graph_pool_bytes + scratch
     warm_up, kernels = overhead.warm_up_bytes, overhead.kernel_warm_up_bytes
@@ -132,4 +158,5 @@ def outside_budget(resolved: ResolvedArgs, overhead: StageOverhead) -> OutsideBu
     warm_up = max(0, overhead.warm_up_bytes - overhead.freed_bytes)
     kernels = max(0, overhead.kernel_warm_up_bytes - overhead.freed_bytes - overhead.cuda_graph_bytes)
     beyond = max(max(0, pool - overhead.cuda_graph_bytes) + warm_up, kernels)
-    return OutsideBudget(pre_snapshot_bytes=pre_snapshot_bytes(resolved), post_kv_bytes=factor * (beyond + scratch_bytes(resolved)))
+    after = factor * (beyond + scratch_bytes(resolved))
+    return OutsideBudget(pre_snapshot_bytes=pre_snapshot_bytes(resolved), post_kv_bytes=after + overhead.uncounted_bytes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from plimsoll_estimator.overhead.activation import compiles, open_peak
-from plimsoll_estimator.overhead.communication import tuning_doubt_bytes
+from plimsoll_estimator.overhead.communication import host_doubt_bytes, tuning_doubt_bytes
 from plimsoll_estimator.overhead.intervals import Cause, calibrated_bytes, cause_of
 from plimsoll_estimator.overhead.sampler import doubted_sampler_bytes
 from plimsoll_estimator.overhead.stated import stated_bytes
@@ -34,7 +34,7 @@ _DRIVERS_SHARE: Final = 0.025
 
 def doubt_of(widths: Widths, resolved: ResolvedArgs) -> Doubt:
     """What is open, all added up: whether FlashInfer is installed, whether the start finds a compile cache, what tuning leaves, what an
-    encoder without a rule takes, stated reserves.
+    encoder without a rule takes, what a host takes of a memory that it shares, stated reserves.
     """
     more, less = doubted_sampler_bytes(widths, resolved)
     silent = resolved.given.compile_cache is None
@@ -43,7 +43,7 @@ def doubt_of(widths: Widths, resolved: ResolvedArgs) -> Doubt:
     first, found = (0, spared) if compiles(resolved) else (spared, 0)
     both = peak.both_at_once if resolved.given.compile_cache != "warm" else 0
     reserved = stated_bytes(widths, resolved)
-    below = more + first + both + tuning_doubt_bytes(widths, resolved) + peak.encoder + reserved
+    below = more + first + both + tuning_doubt_bytes(widths, resolved) + host_doubt_bytes(resolved) + peak.encoder + reserved
     judged = first if resolved.uses_v2_model_runner else 0  # of the V1 runner one start is known to have held its copies: too few to refuse
     return Doubt(below, less + found + reserved, judged, cause_of(widths, resolved))
 

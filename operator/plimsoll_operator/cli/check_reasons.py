@@ -199,6 +199,10 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "Weights and the profile run together exceed what is free.",
         "Lower maxNumBatchedTokens or maxNumSeqs.",
     ),
+    Check.OUT_OF_MEMORY_GRAPH_PROFILING: (
+        "Before the cache is sized, graphs are captured on trial in one of a block a sequence: with recurrent state that takes gigabytes.",
+        "Lower maxNumSeqs (before 0.26 cudagraph_capture_sizes), or set enforceEager.",
+    ),
     Check.NO_KV_CACHE_MEMORY: ("Weights and overheads leave less than one KV block.", "As for InsufficientGpuMemory."),
     Check.KV_CACHE_TOO_SMALL: (
         "One request of max-model-len tokens needs more KV cache than is left.",
