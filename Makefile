@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-static unit coverage bench bench-quick accuracy kind lws node fuzz engine-config engine-manifests engine-attention test-engine docs shown dist hooks clean venv assets requirements \
+.PHONY: demo test check check-static unit coverage bench bench-quick accuracy kind lws node demo-engine fuzz engine-config engine-manifests engine-attention test-engine docs shown dist hooks clean venv assets requirements \
 	unit-running unit-deciding unit-estimator unit-outside
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -95,6 +95,9 @@ lws: assets ## replicas over several nodes with the real LeaderWorkerSet, built 
 
 node: $(STAMP) ## the image and the chart on a real node: kubelet, containerd, no container engine; root and cgroup v1
 	@$(BIN)/python -m tests.controlplane.node $(TESTS)
+
+demo-engine: $(STAMP) ## real vLLM on that node, from the manifest to the answer; ENGINES="0.25.1=PYTHON 0.32.0=PYTHON", each with its CPU build
+	@$(BIN)/python -m tests.controlplane.node --engines $(ENGINES)
 
 fuzz: assets ## random objects of three tenants on a real control plane; MINUTES=20, SEED= of an earlier run
 	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))

@@ -19,6 +19,7 @@ from tests.controlplane.node.real_node import NAME, RealNode
 from tests.e2e.demo import EXAMPLES, EXPECTED, Demo, PodWatch, show_change, show_deletion, show_example
 from tests.e2e.demo import NAMESPACE as MODELS
 from tests.e2e.installation import CHART, NAMESPACE, RELEASE, ROOT
+from tests.e2e.volumes import volume
 from tests.plimsoll_operator.checkpoints import write_checkpoint
 
 pytestmark = pytest.mark.e2e
@@ -181,25 +182,6 @@ def test_every_example_leads_to_what_the_demo_reservations(node: RealNode) -> No
     assert demo.failures == []
 
 
-def volume(name: str, folder: Path) -> str:
-    """A volume on the real node, and the claim that is bound to it."""
-    affinity = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [NAME]}]}
-    of_both = {"storageClassName": "", "accessModes": ["ReadOnlyMany"]}
-    made = {
-        **of_both,
-        "capacity": {"storage": "1Gi"},
-        "hostPath": {"path": str(folder), "type": "Directory"},
-        "nodeAffinity": {"required": {"nodeSelectorTerms": [affinity]}},
-        "claimRef": {"namespace": MODELS, "name": name},
-    }
-    wanted = {**of_both, "volumeName": name, "resources": {"requests": {"storage": "1Gi"}}}
-    objects = [
-        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": made},
-        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": MODELS}, "spec": wanted},
-    ]
-    return yaml.safe_dump_all(objects)
-
-
 def on_a_volume(name: str, claim: str, **template: object) -> str:
     manifest = yaml.safe_load((EXAMPLES / "11-weights-on-a-volume.yaml").read_text())
     manifest["metadata"]["name"] = name
@@ -219,7 +201,7 @@ def checkpoint(workdir: Path) -> Callable[..., str]:
         weights.chmod(mode)
         for path in (folder / "tiny", weights):
             os.chown(path, owner, owner)
-        node.kubectl("apply", "-f", "-", stdin=volume(name, folder))
+        node.kubectl("apply", "-f", "-", stdin=volume(name, folder, namespace=MODELS))
         wait_until(lambda: node.get("pvc", name, "-n", MODELS)["status"].get("phase") == "Bound", "the claim to be bound")
         return name
 

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.controlplane.assets import AssetsError, _locked, cache_root, say
@@ -24,6 +25,8 @@ PAUSE = "plimsoll.test/pause:1"
 BASE = "docker.io/library/python:3.11-slim"
 ENGINE = "docker.io/vllm/vllm-openai:v0.32.0"
 PREPARED = "PLIMSOLL_NODE_IMAGES"
+STORE = "PLIMSOLL_NODE_STORE"
+"""Which folder of the cache is the runtime's: images of one name differ where real engines stand in the place of the stand-in."""
 OPERATOR = "docker.io/plimsoll/operator:0.1.0"
 _MOST_LAYERS_BYTES = 6 << 30
 # As every image made for CUDA, it asks for all GPUs of the node.
@@ -38,7 +41,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
     return [path for path in found if path.is_file() and "__pycache__" not in path.parts]
 
 
-def _key(*parts: str | Path) -> str:
+def key_of(*parts: str | Path) -> str:
     """A digest of texts, files and folders."""
     digest = hashlib.sha256()
     for part in parts:
@@ -50,7 +53,7 @@ def _key(*parts: str | Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def _made(name: str, key: str, make: Callable[[Path], None]) -> Path:
+def made(name: str, key: str, make: Callable[[Path], None]) -> Path:
     """The archive of that key; made unless it is there. Earlier ones of the name are dropped."""
     folder = cache_root() / "node-images"
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,27 +86,34 @@ def pause() -> Path:
             _run("gcc", "-O2", "-static", "-Wall", "-o", Path(folder) / "pause", HERE / "pause.c")
             write(Image(name=PAUSE, layers=[Layer(folder=Path(folder))], entrypoint=["/pause"], user="65535:65535"), archive)
 
-    return _made("pause", _key(HERE / "pause.c", HERE / "oci.py"), make)
+    return made("pause", key_of(HERE / "pause.c", HERE / "oci.py"), make)
+
+
+@contextmanager
+def debian(archive: Path, *more: str) -> Iterator[Path]:
+    """The root of a Debian with Python and these packages beside, while an archive is made of it."""
+    root = archive.with_suffix(".root")
+    shutil.rmtree(root, ignore_errors=True)
+    try:
+        _run("debootstrap", "--variant=minbase", f"--include={','.join((*_PACKAGES, *more))}", _SUITE, root)
+        yield root
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def base() -> Path:
     """What stands in for the official Python image, which only a registry has."""
 
     def make(archive: Path) -> None:
-        root = archive.with_suffix(".root")
-        shutil.rmtree(root, ignore_errors=True)
-        try:
-            _run("debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", _SUITE, root)
+        with debian(archive) as root:
             write(Image(name=BASE, layers=[Layer(folder=root)], command=["python3"]), archive)
-        finally:
-            shutil.rmtree(root, ignore_errors=True)
 
-    return _made("base", _key(_SUITE, *_PACKAGES, HERE / "oci.py"), make)
+    return made("base", key_of(_SUITE, *_PACKAGES, HERE / "oci.py"), make)
 
 
 def operator() -> Path:
     """The project's image, from its own Dockerfile."""
-    return _made("operator", _key(base().name, *(ROOT / name for name in _SOURCES)), _build_operator)
+    return made("operator", key_of(base().name, *(ROOT / name for name in _SOURCES)), _build_operator)
 
 
 def engine() -> Path:
@@ -116,7 +126,7 @@ def engine() -> Path:
             (context / "Dockerfile").write_text(_ENGINE)
             _build(context / "Dockerfile", context, ENGINE, archive)
 
-    return _made("engine", _key(base().name, _ENGINE, HERE / "engine.py"), make)
+    return made("engine", key_of(base().name, _ENGINE, HERE / "engine.py"), make)
 
 
 def _pip_settings() -> str:

@@ -56,9 +56,11 @@ class Image:
     entrypoint: Sequence[str] = ()
     command: Sequence[str] = ()
     user: str = ""
+    environment: Sequence[str] = ()
+    """NAME=VALUE, beside the PATH that each image has."""
 
     def _config(self) -> dict[str, object]:
-        config: dict[str, object] = {"Env": [_SEARCH]}
+        config: dict[str, object] = {"Env": [_SEARCH, *self.environment]}
         optional = {"Entrypoint": list(self.entrypoint), "Cmd": list(self.command), "User": self.user}
         return config | {key: value for key, value in optional.items() if value}
 

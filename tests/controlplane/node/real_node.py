@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.controlplane.assets import CONTAINERD, FAMILIES, NODE, Assets, cache_root, obtain
 from tests.controlplane.cluster import wait_until
-from tests.controlplane.node.images import PAUSE
+from tests.controlplane.node.images import PAUSE, STORE
 from tests.controlplane.pki import LOOPBACK_HOSTS
 from tests.controlplane.plane import SERVICE_CIDR, ControlPlane
 from tests.controlplane.processes import exit_on_signals
@@ -55,7 +55,7 @@ class RealNode(ControlPlane):
     def __init__(self, workdir: Path, *, assets: Assets, images: Mapping[str, Path], gpus: int) -> None:
         super().__init__(workdir, assets=assets)
         self._images, self._gpus = images, gpus
-        self._store = cache_root() / "node-store"
+        self._store = cache_root() / os.environ.get(STORE, "node-store")
         self._env: Mapping[str, str] = {}
         # Pods reach the API server at its Service's address, the kubelet at the node's; the kubelet serves with the same certificate.
         self.pki.leaf("admin", common_name="kubernetes-admin", organization="system:masters", hosts=(*LOOPBACK_HOSTS, ADDRESS, NAME))
