@@ -49,7 +49,7 @@ def test_an_archive_holds_the_files_under_their_prefix_as_root_s_and_can_be_read
 
 def test_an_image_is_known_by_what_it_is_made_of(tmp_path: Path) -> None:
     pins = ROOT / "requirements-dev.txt"
-    assert images._key("a", pins) == images._key("a", pins) != images._key("b", pins)
+    assert images.key_of("a", pins) == images.key_of("a", pins) != images.key_of("b", pins)
     made = [*images._files([ROOT / name for name in images._SOURCES])]
     assert ROOT / "deploy" / "Dockerfile" in made
     assert not [path for path in made if path.suffix == ".pyc"]

@@ -26,8 +26,8 @@ def book_nodes(rows: Iterable[FreeNodes], bookings: Iterable[Booking]) -> tuple[
     """Free nodes after the bookings, and the GPUs that found a place; the largest bookings first.
 
     Each pod is taken from the node with the most free GPUs of those whose host has room, as kube-scheduler's default LeastAllocated
-    scoring spreads: of all placements it leaves the fewest whole nodes, so what is called available afterwards is available in
-    every order.
+    scoring spreads. Of pods of one size every placement leaves room for as many more of that size. Of pods of several sizes this is the
+    likely one and no bound: on nodes with 7 and 8 free GPUs, pods of 6, 5 and 2 leave 2 or, placed otherwise, 1 and 1.
     """
     free: Counter[FreeNodes] = Counter()
     for row in rows:
