@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,21 @@ QUANTIZATION = (
 )
 DRAFTS = ("Qwen/Qwen3-0.6B", "Qwen/Qwen2.5-0.5B", "HuggingFaceTB/SmolLM2-135M-Instruct", "TinyLlama/TinyLlama-1.1B-Chat-v1.0")
 METHODS = ("ngram", "mtp", "draft_model", "eagle", "eagle3", "medusa", "deepseek_mtp", "qwen3_next_mtp", "suffix", "ngram_gpu")
+BACKENDS = (
+    "FLASH_ATTN", "FLASHINFER", "TRITON_ATTN", "FLEX_ATTENTION", "flash_attn", "TREE_ATTN", "FLASHMLA", "TRITON_MLA", "CUTLASS_MLA",
+    "FLASH_ATTN_MLA", "FLASHINFER_MLA", "FLASHMLA_SPARSE", "TORCH_SDPA", "XFORMERS", "TRITON_ATTN_VLLM_V1", "B12X", "NOSUCH", "auto",
+    "None",
+)  # fmt: skip
+ATTENTION: tuple[Callable[[str], dict[str, Any]], ...] = (
+    lambda name: {"backend": name},
+    lambda name: {"backend": name, "flash_attn_version": 3},
+    lambda _: {"backend": None},
+    lambda _: {"flash_attn_version": 4},
+    lambda _: {"use_trtllm_attention": True},
+    lambda _: {"no_such_key": 1},
+    lambda _: {"backend": 7},
+)
+"""Values of --attention-config around the name of a backend."""
 WORDS = ("auto", "none", "1", "true", "/data/file", "a.b", "info", "x")
 NEEDLESS = frozenset(
     {
@@ -97,7 +113,7 @@ def draw(seed: int, number: int, release: str) -> Wish:
         engine["lora"] = {"maxLoras": rng.choice((1, 2, 8)), "maxLoraRank": rng.choice((1, 8, 16, 64, 256))}
     if rng.random() < 0.12:
         engine["speculative"] = _speculative(rng)
-    extra = _extra(rng, version)
+    extra = _extra(rng, version) + _said_twice(random.Random(f"{seed}/{number}/{release}/twice"), version)
     if extra:
         engine["extraArgs"] = extra
     spec: dict[str, Any] = {"model": {"name": rng.choice(catalogue.names())}, "engine": engine, "fit": {"minMaxModelLen": 1}}
@@ -159,6 +175,37 @@ def _extra(rng: random.Random, version: EngineVersion) -> list[str]:
         else:
             found += _given(rng, rng.choice(usual), version)
     return found
+
+
+def _said_twice(rng: random.Random, version: EngineVersion) -> list[str]:
+    """What may be said in several places: drawn apart, so that a number keeps the rest of its wish."""
+    flags = {row.flag for row in flags_of(version).values()}
+    return _backends(rng, flags) + _sizes_twice(rng, flags)
+
+
+def _backends(rng: random.Random, flags: set[str]) -> list[str]:
+    """An attention backend in one of the places where it may be named, at times in two."""
+    found: list[str] = []
+    if "--attention-backend" in flags and rng.random() < 0.15:
+        found.append(f"--attention-backend={rng.choice(BACKENDS)}")
+    if "--attention-config" in flags and rng.random() < 0.1:
+        found.append(f"--attention-config={json.dumps(rng.choice(ATTENTION)(rng.choice(BACKENDS)))}")
+    if "--mm-encoder-attn-backend" in flags and rng.random() < 0.05:
+        found.append(f"--mm-encoder-attn-backend={rng.choice(BACKENDS)}")
+    return found
+
+
+def _sizes_twice(rng: random.Random, flags: set[str]) -> list[str]:
+    """Sizes of graphs in up to three of the places that say them."""
+    if "--cudagraph-capture-sizes" not in flags or rng.random() > 0.1:
+        return []
+    sizes, largest = [1, 2, rng.choice((4, 8))], rng.choice((4, 8))
+    said = (
+        ["--cudagraph-capture-sizes", *map(str, sizes)],
+        [f"--max-cudagraph-capture-size={largest}"],
+        [f"--compilation-config={json.dumps(rng.choice(({'cudagraph_capture_sizes': sizes}, {'max_cudagraph_capture_size': largest})))}"],
+    )
+    return [token for tokens in rng.sample(said, rng.choice((1, 2, 2, 3))) for token in tokens]
 
 
 def _usual(row: ArgumentRow) -> bool:
