@@ -65,7 +65,8 @@ are refused there too. The other was a false refusal, of fp8 blocks that are mad
 
 Every run with its figures, in the order in which they were made. The first run of a seed on a release is its score before anything of
 it was seen; what it showed is mended where a later run says 0. A seed and a number draw the same wish again:
-`python -m tests.engine show SEED NUMBER RELEASE`.
+`python -m tests.engine show SEED NUMBER RELEASE`. From seed 301129 on, names of attention backends are drawn
+too, and sizes of graphs that are said in several places; variables of the environment are not.
 """
 KEPT_MANIFESTS = """`tests/data/rendered` has deployments as people write them, with the nodes to plan on and what is rendered of them:
 families of models, ways of quantisation, tensor parallel sizes from 1 to 8, stages, experts and engines side by side, several nodes, MIG

@@ -282,7 +282,9 @@ def _leaves_it_open(item: GivenArgument) -> bool:
 
 
 def _check_sizes(items: Sequence[GivenArgument], version: EngineVersion) -> None:
-    """config/vllm.py: _set_cudagraph_sizes, "should be consistent with the max value of cudagraph_capture_sizes"."""
+    """config/vllm.py: _set_cudagraph_sizes, "should be consistent with the max value of cudagraph_capture_sizes"; not where no
+    graph is captured.
+    """
     sizes = _entries(items, _SIZES, None) or _entries(items, _COMPILATION, "cudagraph_capture_sizes")
     largest = _entries(items, _LARGEST, None) or _entries(items, _COMPILATION, "max_cudagraph_capture_size")
     if version < _BOTH_KINDS_OF_SIZES or not isinstance(sizes, list) or isinstance(largest, list | Mapping) or largest is None:
@@ -293,14 +295,17 @@ def _check_sizes(items: Sequence[GivenArgument], version: EngineVersion) -> None
         raise InvalidInput(_LARGEST, str(largest), words)
 
 
-def check_together(items: Sequence[GivenArgument], version: EngineVersion, *, drafts: bool = False) -> None:
-    """Raises InvalidInput naming the argument as written, in vLLM's words where it has some. `drafts`: tokens are drafted."""
+def check_together(items: Sequence[GivenArgument], version: EngineVersion, *, drafts: bool = False, eager: bool = False) -> None:
+    """Raises InvalidInput naming the argument as written, in vLLM's words where it has some. `drafts`: tokens are drafted; `eager`: nothing
+    is captured.
+    """
     said = {item.flag: item for item in items if not item.negated}
     _check_words(said, version)
     _check_executor(said, version)
     _check_cpus(said, version)
     _check_doubled(items, version)
-    _check_sizes(items, version)
+    if not eager:
+        _check_sizes(items, version)
     _check_backends(items, version)
     metrics = said.get(_DRAFT_METRICS)
     if metrics is not None and metrics.values[0] != "none" and not drafts:  # config/vllm.py: __post_init__

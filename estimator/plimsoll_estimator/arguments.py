@@ -98,9 +98,11 @@ def parse_extra_args(
         if row.engine_field is not None or flag in _RULES_BY_NAME:
             spelled = GivenArgument(row=row, spelling=flag, key_path=(), values=(), negated=False, tokens=(flag,))
             _set_field(engine, spelled, mapping)
-    apply_meanings(engine, items, sums, version)
+    eager = bool(engine.get("enforce_eager", (given or {}).get("enforce_eager")))
+    apply_meanings(engine, items, sums, version, eager=eager)
     _refuse_contradictions(engine, given or {}, version)
-    check_together(items, version, drafts="speculative_method" in engine or (given or {}).get("speculative_method") is not None)
+    drafts = "speculative_method" in engine or (given or {}).get("speculative_method") is not None
+    check_together(items, version, drafts=drafts, eager=eager)
     check_older_core(items, version)
     return ParsedExtraArgs(engine_args=engine, passthrough=tuple(passthrough), given=items, unruled=tuple(sums.unruled))
 

@@ -124,7 +124,17 @@ _KEYS: Final = (
 _KEYS_HELD: Final = EngineVersion(0, 16)
 """Before, a key that nobody knows is passed over (called in 0.14.1); from here on it ends the start (config/utils.py: extra="forbid")."""
 _FOURTH: Final = EngineVersion(0, 17)
-_SWITCHES: Final = frozenset({"disable_flashinfer_prefill", "disable_flashinfer_q_quantization", "use_cudnn_prefill", "use_non_causal"})
+_SWITCHES: Final = frozenset(
+    {
+        "disable_flashinfer_prefill", "disable_flashinfer_q_quantization", "indexer_sparse_logits", "sparse_mla_force_mqa",
+        "use_cudnn_prefill", "use_non_causal", "use_prefill_decode_attention", "use_prefill_query_quantization",
+        "use_trtllm_ragged_deepseek_prefill",
+    }
+)  # fmt: skip
+_OPEN_SWITCHES: Final = frozenset({"use_trtllm_attention"})
+"""Which may be null, too: then the release chooses."""
+_SWITCH_WORDS: Final = frozenset({"true", "false", "t", "f", "yes", "no", "y", "n", "on", "off", "1", "0"})
+"""What is a switch to pydantic, in any case, beside JSON's true, false, 1 and 0 (called in 0.14.1, 0.19.1 and 0.32.0)."""
 
 
 def check_configuration(spelling: str, config: object, version: EngineVersion) -> None:
@@ -141,9 +151,13 @@ def check_configuration(spelling: str, config: object, version: EngineVersion) -
     fourth = (2, 3, 4) if version >= _FOURTH else (2, 3)
     if config.get("flash_attn_version") not in (None, *fourth):
         raise InvalidInput(spelling, str(config["flash_attn_version"]), f"is no flash_attn_version of vLLM {version}: use one of {fourth}")
-    for name in _SWITCHES & known & config.keys():
-        if not isinstance(config[name], bool):
+    for name in (_SWITCHES | _OPEN_SWITCHES) & known & config.keys():
+        if not _is_switch(config[name]) and not (name in _OPEN_SWITCHES and config[name] is None):
             raise InvalidInput(spelling, str(config[name]), f"must be true or false for {name}")
+
+
+def _is_switch(value: object) -> bool:
+    return value in (0, 1) if isinstance(value, int | float) else isinstance(value, str) and value.lower() in _SWITCH_WORDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

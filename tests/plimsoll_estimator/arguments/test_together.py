@@ -370,6 +370,9 @@ def test_throughput_doubles_the_defaults_that_nobody_pinned(given: dict[str, Any
         (['--compilation-config={"max_cudagraph_capture_size": 8, "cudagraph_capture_sizes": [4]}'], False),
         (['--compilation-config={"cudagraph_capture_sizes": [4]}', "--max-cudagraph-capture-size=8"], False),
         (['--compilation-config={"cudagraph_capture_sizes": [4]}', "--max-cudagraph-capture-size=4"], True),
+        # ... which is not asked where nothing is captured (called in 0.25.1)
+        (["--cudagraph-capture-sizes", "1", "2", "--max-cudagraph-capture-size=4", "--enforce-eager"], True),
+        (["--enforce-eager", '--compilation-config={"max_cudagraph_capture_size": 8, "cudagraph_capture_sizes": [4]}'], True),
     ],
 )
 def test_the_largest_of_the_capture_sizes_is_the_one_that_is_said(arguments: list[str], taken: bool) -> None:

@@ -61,6 +61,12 @@ NAMES = [
     ("a version", "called in 0.19.1: literal_error", "0.19.1", ['--attention-config={"flash_attn_version": 5}'], "use one of"),
     ("the fourth came later", "0.16.0 config/attention.py", "0.16.0", ['--attention-config={"flash_attn_version": 4}'], "use one of"),
     ("by kind", "0.26.0 config/attention.py", "0.26.0", ['--attention-config={"backend_per_kind": {}}'], "has no rule yet"),
+    ("a switch", "called in 0.19.1", "0.19.1", ['--attention-config={"use_trtllm_attention": "maybe"}'], "must be true or false"),
+    ("as a number", "called in 0.14.1 and 0.19.1", "0.19.1", ['--attention-config={"disable_flashinfer_prefill": 1}'], None),
+    ("as a word", "called in 0.14.1 and 0.19.1", "0.14.1", ['--attention-config={"disable_flashinfer_prefill": "Yes"}'], None),
+    ("no other number", "called in 0.19.1", "0.19.1", ['--attention-config={"use_cudnn_prefill": 2}'], "must be true or false"),
+    ("left open", "called in 0.32.0", "0.32.0", ['--attention-config={"use_trtllm_attention": null}'], None),
+    ("which others are not", "0.32.0 config/attention.py", "0.32.0", ['--attention-config={"use_non_causal": null}'], "must be true or"),
     ("a list", "called in 0.19.1", "0.19.1", ["--attention-config=[]"], "must be a JSON object"),
     (
         "said twice",
