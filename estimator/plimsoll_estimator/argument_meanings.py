@@ -36,11 +36,11 @@ _MOST_GIB: Final = 1 << 20
 
 
 def apply_meanings(
-    engine: dict[str, Any], items: Sequence[GivenArgument], sums: Sums, version: EngineVersion, *, eager: bool = False
+    engine: dict[str, Any], items: Sequence[GivenArgument], sums: Sums, version: EngineVersion, *, captures: bool = True
 ) -> None:
     """Complete the fields of EngineArgs. Raises InvalidInput naming an argument that contradicts another, or has no rule.
 
-    `eager`: nothing is captured, so that sizes of graphs contradict nothing.
+    `captures`: there are graphs; where there are none, their sizes contradict nothing.
     """
     said = {item.flag: item for item in items if not item.negated and not item.key_path}
     _offload_cache(engine, said)
@@ -60,7 +60,7 @@ def apply_meanings(
         sums.fields["reserved_gpu_bytes"] = sums.fields.get("reserved_gpu_bytes", 0) + int(offloaded * GIB)
     _lay_over_config(engine, items)
     for name, value in sums.found().items():
-        if name == "max_cudagraph_capture_size" and engine.get(name, value) != value and not eager:
+        if name == "max_cudagraph_capture_size" and engine.get(name, value) != value and captures:
             raise InvalidInput("--max-cudagraph-capture-size", engine[name], "contradicts the capture sizes given: say one of them")
         engine[name] = value
 

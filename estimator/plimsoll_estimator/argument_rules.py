@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plimsoll_estimator.argument_spelling import GivenArgument
-from plimsoll_estimator.argument_values import NO_RULE, check_listed, parse_int, value_of
+from plimsoll_estimator.argument_values import NO_RULE, check_listed, entries, parse_int, value_of
 from plimsoll_estimator.attention_backends import check_configuration, check_name
 from plimsoll_estimator.engine_version import OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import InvalidInput
@@ -117,27 +117,12 @@ _DOUBLED: Final = (
 )
 
 
-def _entries(items: Sequence[GivenArgument], flag: str, key: str | None) -> object:
-    """What the flag says, or of a configuration its key: a value, a mapping with the entries that were given one by one; None: nothing."""
-    found: object = None
-    for item in items:
-        if item.flag != flag:
-            continue
-        path, value = [part.removesuffix("+") for part in item.key_path], item.values[0] if item.key_path else value_of(item)
-        for part in reversed(path):
-            value = {part: value}
-        if key is not None:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        found = {**found, **value} if isinstance(found, Mapping) and isinstance(value, Mapping) else found if value is None else value
-    return found
-
-
 def _check_doubled(items: Sequence[GivenArgument], version: EngineVersion) -> None:
     for row in _DOUBLED:
         item = next((one for one in items if one.flag == row.flag), None)
         if item is None or not version.within(row.since, row.before):
             continue
-        one, other = _entries(items, row.flag, None), _entries(items, row.config, row.key)
+        one, other = entries(items, row.flag, None, version), entries(items, row.config, row.key, version)
         if row.config == _ATTENTION and isinstance(other, str) and other.lower() == "auto":  # nothing is named
             other = None
         twice = one is not None and other is not None
@@ -281,31 +266,13 @@ def _leaves_it_open(item: GivenArgument) -> bool:
     return isinstance(word, str) and word.lower() == "auto"
 
 
-def _check_sizes(items: Sequence[GivenArgument], version: EngineVersion) -> None:
-    """config/vllm.py: _set_cudagraph_sizes, "should be consistent with the max value of cudagraph_capture_sizes"; not where no
-    graph is captured.
-    """
-    sizes = _entries(items, _SIZES, None) or _entries(items, _COMPILATION, "cudagraph_capture_sizes")
-    largest = _entries(items, _LARGEST, None) or _entries(items, _COMPILATION, "max_cudagraph_capture_size")
-    if version < _BOTH_KINDS_OF_SIZES or not isinstance(sizes, list) or isinstance(largest, list | Mapping) or largest is None:
-        return
-    whole = [one for one in sizes if isinstance(one, int)]
-    if whole and str(largest) != str(max(whole)):
-        words = f"contradicts the capture sizes given, whose largest is {max(whole)}, in vLLM {version}: say one of them"
-        raise InvalidInput(_LARGEST, str(largest), words)
-
-
-def check_together(items: Sequence[GivenArgument], version: EngineVersion, *, drafts: bool = False, eager: bool = False) -> None:
-    """Raises InvalidInput naming the argument as written, in vLLM's words where it has some. `drafts`: tokens are drafted; `eager`: nothing
-    is captured.
-    """
+def check_together(items: Sequence[GivenArgument], version: EngineVersion, *, drafts: bool = False) -> None:
+    """Raises InvalidInput naming the argument as written, in vLLM's words where it has some. `drafts`: tokens are drafted."""
     said = {item.flag: item for item in items if not item.negated}
     _check_words(said, version)
     _check_executor(said, version)
     _check_cpus(said, version)
     _check_doubled(items, version)
-    if not eager:
-        _check_sizes(items, version)
     _check_backends(items, version)
     metrics = said.get(_DRAFT_METRICS)
     if metrics is not None and metrics.values[0] != "none" and not drafts:  # config/vllm.py: __post_init__

@@ -159,6 +159,21 @@ def key_value(key: str, text: str, version: EngineVersion) -> tuple[str, Any]:
     return key, text
 
 
+def entries(items: Sequence[GivenArgument], flag: str, key: str | None, version: EngineVersion) -> object:
+    """What the flag says, or of a configuration its key: a value, a mapping with the entries that were given one by one; None: nothing."""
+    found: object = None
+    for item in items:
+        if item.flag != flag:
+            continue
+        value = key_value(item.key_path[-1], item.values[0], version)[1] if item.key_path else value_of(item)
+        for part in reversed(item.key_path):
+            value = {part.removesuffix("+"): value}
+        if key is not None:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        found = {**found, **value} if isinstance(found, Mapping) and isinstance(value, Mapping) else found if value is None else value
+    return found
+
+
 def check_listed(flag: str, name: str, value: Any, version: EngineVersion) -> None:
     """Whether the release lists the value, or each of several. Raises InvalidInput naming `name`, with the releases that list it."""
     listed = values_of(flag, version)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from plimsoll_estimator.argument_core import check_older_core
 from plimsoll_estimator.argument_effects import Sums
+from plimsoll_estimator.argument_graphs import captured_kind, check_sizes
 from plimsoll_estimator.argument_meanings import BY_MEANING, apply_meanings
 from plimsoll_estimator.argument_rules import LOOKED_UP, beside_model, check_together
 from plimsoll_estimator.argument_spelling import GivenArgument, split_arguments
@@ -98,11 +99,10 @@ def parse_extra_args(
         if row.engine_field is not None or flag in _RULES_BY_NAME:
             spelled = GivenArgument(row=row, spelling=flag, key_path=(), values=(), negated=False, tokens=(flag,))
             _set_field(engine, spelled, mapping)
-    eager = bool(engine.get("enforce_eager", (given or {}).get("enforce_eager")))
-    apply_meanings(engine, items, sums, version, eager=eager)
+    apply_meanings(engine, items, sums, version, captures=_read_graphs(engine, items, given or {}, version))
     _refuse_contradictions(engine, given or {}, version)
     drafts = "speculative_method" in engine or (given or {}).get("speculative_method") is not None
-    check_together(items, version, drafts=drafts, eager=eager)
+    check_together(items, version, drafts=drafts)
     check_older_core(items, version)
     return ParsedExtraArgs(engine_args=engine, passthrough=tuple(passthrough), given=items, unruled=tuple(sums.unruled))
 
@@ -119,6 +119,17 @@ def _refuse_repeats(items: Sequence[GivenArgument]) -> None:
             raise InvalidInput(item.spelling, " ".join(item.tokens), f"is given twice, first as {seen.get(path, seen.get(flag, flag))}")
         seen[path] = item.spelling
         (by_key if item.key_path else whole).add(flag)
+
+
+def _read_graphs(engine: dict[str, Any], items: Sequence[GivenArgument], given: Mapping[str, object], version: EngineVersion) -> bool:
+    """Whether there are graphs; then what is said of their sizes must agree."""
+    eager = bool(engine.get("enforce_eager", given.get("enforce_eager")))
+    kind = captured_kind(items, version, eager=eager)
+    if kind is not None and not eager:
+        engine["cudagraph_mode"] = kind
+    if kind != "none":
+        check_sizes(items, version)
+    return kind != "none"
 
 
 @lru_cache(maxsize=64)

@@ -114,6 +114,8 @@ class EngineArgs:
     processes_logprobs: bool | None = None
     """`--logprobs-mode` asks for what sampling leaves of the logits: FlashInfer's sampler does not hand it out."""
     long_prefill_token_threshold: int | None = None
+    cudagraph_mode: str | None = None
+    """`none` or `piecewise`, where --compilation-config or -O asks for fewer CUDA graphs than the release captures by itself."""
 
     @property
     def hashable(self) -> bool:
@@ -166,6 +168,8 @@ class EngineArgs:
             raise InvalidInput("engine_args.compile_cache", values["compile_cache"], "must be cold or warm")
         if values.get("deep_gemm_warmup", "full") not in ("full", "relax", "skip"):
             raise InvalidInput("engine_args.deep_gemm_warmup", values["deep_gemm_warmup"], "must be full, relax or skip")
+        if values.get("cudagraph_mode", "none") not in ("none", "piecewise"):
+            raise InvalidInput("engine_args.cudagraph_mode", values["cudagraph_mode"], "must be none or piecewise")
         return cls(**values)
 
 

@@ -123,7 +123,7 @@ def _activation_lines(widths: Widths, resolved: ResolvedArgs, rank: RankEstimate
 
 
 def _graph_lines(resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
-    count = 0 if resolved.enforce_eager else capture_count(resolved.max_cudagraph_capture_size)
+    count = capture_count(resolved.max_cudagraph_capture_size)
     yield (
         f"  CUDA graphs deducted = {rank.cuda_graph_bytes}; captured: {count} sizes up to {resolved.max_cudagraph_capture_size} "
         f"take {rank.cuda_graph_pool_bytes}"

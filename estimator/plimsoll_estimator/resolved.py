@@ -44,6 +44,10 @@ class Gpu:
         return self.compute_capability[0] * 10 + self.compute_capability[1]
 
 
+GraphMode = Literal["none", "piecewise", "full"]
+"""CUDA graphs that are captured: none, pieces of the model between its attention layers alone, or whole ones (of decodes at least) too."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedArgs:
     """What vLLM of `version` makes of the user's arguments for one model on one GPU type. Nothing is None by omission."""
@@ -75,6 +79,7 @@ class ResolvedArgs:
     async_scheduling: bool
     max_in_flight_tokens: int
     max_cudagraph_capture_size: int
+    cudagraph_mode: GraphMode = "full"
     nnodes: int = 1
     """Nodes that one replica spans (vLLM's --nnodes): ranks fill node after node, tensor parallel groups first."""
     hybrid_kv_cache_manager: bool = True

@@ -26,7 +26,7 @@ _SIGHT: Final = Sight(
         "max_model_len": 0, "max_num_seqs": 0, "max_num_batched_tokens": 0, "max_in_flight_tokens": 0, "max_cudagraph_capture_size": 0,
         "gpu_memory_utilization": 0.0, "kv_cache_dtype": "", "block_size": None, "enable_prefix_caching": False,
         "enable_chunked_prefill": False, "enforce_eager": False, "uses_v2_model_runner": False, "async_scheduling": False,
-        "nnodes": 1, "shares_experts": False,
+        "nnodes": 1, "shares_experts": False, "cudagraph_mode": "full",
     },
     given=("mm_encoder_tp_mode", "speculative_method", "speculative_model_config"),
 )  # fmt: skip

@@ -214,7 +214,7 @@ _SIGHT: Final = Sight(
         "extrapolated": False, "quantization": None, "data_parallel_size": 1, "enable_expert_parallel": False, "max_model_len": 0,
         "max_num_seqs": 0, "max_num_batched_tokens": 0, "max_in_flight_tokens": 0, "max_cudagraph_capture_size": 0,
         "gpu_memory_utilization": 0.0, "enable_chunked_prefill": False, "enforce_eager": False, "uses_v2_model_runner": False,
-        "async_scheduling": False, "runner": "generate", "nnodes": 1, "shares_experts": False,
+        "async_scheduling": False, "runner": "generate", "nnodes": 1, "shares_experts": False, "cudagraph_mode": "full",
     },
     given=(
         "block_size", "mamba_cache_dtype", "mamba_ssm_cache_dtype", "speculative_method", "speculative_model_config",
@@ -271,11 +271,11 @@ def kv_cache_layout(shape: Shape, resolved: ResolvedArgs) -> KvCacheLayout:
 
 
 def _captured_states(made: _Blocks, resolved: ResolvedArgs, rules: PlannerRules) -> int:
-    """All sequences, or, where kernels assert, the largest batch that is captured; with drafts they do not."""
-    if not made.has_state or resolved.enforce_eager or rules.state_capture == "capped":
+    """All sequences where whole graphs are captured, or, where kernels assert, the largest batch; with drafts they do not."""
+    if not made.has_state or resolved.cudagraph_mode == "none" or rules.state_capture == "capped":
         return 0
     if rules.state_capture == "refused":
-        return resolved.max_num_seqs
+        return resolved.max_num_seqs if resolved.cudagraph_mode == "full" else 0
     if not made.counts_states or resolved.num_speculative_tokens:
         return 0
     return largest_capture(min(resolved.max_num_seqs, resolved.max_cudagraph_capture_size))

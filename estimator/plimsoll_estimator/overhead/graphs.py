@@ -27,9 +27,9 @@ def capture_count(largest: int) -> int:
 
 
 def graph_pool_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
-    """Bytes the captured graphs take on one rank; 0 when eager."""
+    """Bytes the captured graphs take on one rank; 0 where none are."""
     count = capture_count(resolved.max_cudagraph_capture_size)
-    if resolved.enforce_eager or not count:
+    if not count:
         return 0
     full = constant("graph_pool_base_gib", resolved) + constant("graph_pool_gib_per_layer", resolved) * _layers(widths, resolved)
     if widths.experts:
@@ -61,8 +61,9 @@ def _layers(widths: Widths, resolved: ResolvedArgs) -> int:
 
 
 def graph_deducted_bytes(pool_bytes: int, widths: Widths, resolved: ResolvedArgs) -> int:
-    """Bytes the release deducts; 0 before 0.20, when eager, or with the KV size given by hand."""
-    if not overhead_rules(resolved.version).deducts_graphs or resolved.enforce_eager or resolved.given.kv_cache_memory_bytes is not None:
+    """Bytes the release deducts; 0 before 0.20, where none are captured, or with the KV size given by hand."""
+    captures = resolved.cudagraph_mode != "none"
+    if not captures or not overhead_rules(resolved.version).deducts_graphs or resolved.given.kv_cache_memory_bytes is not None:
         return 0
     if widths.gated_delta_net and not resolved.uses_v2_model_runner:
         per_token = constant("delta_net_graph_estimate_bytes_per_token", resolved)

@@ -68,7 +68,7 @@ def check_graph_profiling(
 ) -> Refusal | None:
     """Graphs are captured on trial in a cache of a few blocks, which a model with large ones (states of whole sequences) may not have."""
     with_what = overhead_rules(resolved.version).graphs_are_profiled_with
-    if with_what == "nothing" or resolved.enforce_eager or resolved.uses_v2_model_runner or resolved.gpu.pages_to_host:
+    if with_what == "nothing" or resolved.cudagraph_mode == "none" or resolved.uses_v2_model_runner or resolved.gpu.pages_to_host:
         return None
     if resolved.given.kv_cache_memory_bytes is not None:
         return None

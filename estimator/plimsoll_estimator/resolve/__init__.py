@@ -18,7 +18,7 @@ from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.layers.planner_rules import rules_for
 from plimsoll_estimator.models.register import architecture_of, find, read
 from plimsoll_estimator.models.releases import check_registered, registered
-from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
+from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, graph_mode, in_flight_tokens
 from plimsoll_estimator.resolve.cache_manager import groups_caches
 from plimsoll_estimator.resolve.checks import (
     MOST_RANKS,
@@ -69,7 +69,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     check_kernels(gpu, version, of_image=args.official_image, certain=True)
     _check_config_classes(config, args, version)
     runner = _runner(config, architecture, args, version)
-    tp, pp, dp, dcp, nodes = _sizes(args)
+    tp, pp, dp, dcp, nodes = sizes = _sizes(args)
     dtype = resolve_dtype(config, args.dtype, gpu, runner, version)
     quantization = resolve_quantization(
         config, architecture, args.quantization, gpu, version, dtype, allow_deprecated=bool(args.allow_deprecated_quantization)
@@ -79,9 +79,8 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     shape = read(config, architecture)  # not before: a search asks for many lengths that the config alone refuses
     check_packed_experts(config, quantization, shape.experts is not None, version)
     check_inputs(shape, args, runner, version)
-    _check_sizes(shape, args, (tp, pp, dp, dcp, nodes), version)
-    check_lora(shape, args, version)
-    check_speculation(config, shape, args, version, tp, pp)
+    _check_sizes(shape, args, sizes, version)
+    _check_extensions(config, shape, args, version, tp, pp)
     v2 = _uses_v2_runner(shape, runner, args, quantization, version)
     check_sampler(args, gpu, runner, v2, version)
     chunked = args.enable_chunked_prefill is not False or (runner == "generate" and argument_rules(version).always_chunks)
@@ -117,7 +116,8 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         uses_v2_model_runner=v2,
         async_scheduling=asynchronous,
         max_in_flight_tokens=in_flight_tokens(tokens, pp, asynchronous, v2, version),
-        max_cudagraph_capture_size=0 if eager else capture_size(args, architecture, gpu, version, seqs=seqs, tokens=tokens),
+        cudagraph_mode=(graphs := graph_mode(args, eager=eager, runner=runner)),
+        max_cudagraph_capture_size=0 if graphs == "none" else capture_size(args, architecture, gpu, version, seqs=seqs, tokens=tokens),
         nnodes=nodes,
         hybrid_kv_cache_manager=groups_caches(shape, args, version),
         shares_experts=dp > 1 and shape.experts is not None,
@@ -155,6 +155,12 @@ def _check_sizes(shape: Shape, args: EngineArgs, sizes: tuple[int, int, int, int
     check_parallel(shape, tp, pp, dcp, bool(args.enable_expert_parallel), version)
     check_balancing(args, tp, dp, version)
     check_nodes(tp, pp, dp, nodes, version)
+
+
+def _check_extensions(config: HfConfig, shape: Shape, args: EngineArgs, version: EngineVersion, tp: int, pp: int) -> None:
+    """Whether adapters and drafts go with the model."""
+    check_lora(shape, args, version)
+    check_speculation(config, shape, args, version, tp, pp)
 
 
 def _check_core(

@@ -16,7 +16,7 @@ from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolve.checks import positive
 from plimsoll_estimator.resolve.facts import engine_defaults
 from plimsoll_estimator.resolve.releases import argument_rules
-from plimsoll_estimator.resolved import Gpu
+from plimsoll_estimator.resolved import Gpu, GraphMode
 from plimsoll_estimator.units import GIB
 
 # Gemma-4 takes one video (32 frames of 70 tokens and their separators) in one batch: the floor of its tokens.
@@ -86,6 +86,13 @@ def capture_size(args: EngineArgs, architecture: str, gpu: Gpu, version: EngineV
         return min(limit, tokens)
     drafted = (args.num_speculative_tokens or 0) if rules.captures_drafts else 0
     return min(seqs * (1 + drafted) * 2, limit, tokens)
+
+
+def graph_mode(args: EngineArgs, *, eager: bool, runner: str) -> GraphMode:
+    """Which graphs are captured (config/vllm.py: __post_init__): of pooling models pieces alone."""
+    if eager or args.cudagraph_mode == "none":
+        return "none"
+    return "piecewise" if args.cudagraph_mode == "piecewise" or runner == "pooling" else "full"
 
 
 def largest_capture(limit: int) -> int:

@@ -373,6 +373,11 @@ def test_throughput_doubles_the_defaults_that_nobody_pinned(given: dict[str, Any
         # ... which is not asked where nothing is captured (called in 0.25.1)
         (["--cudagraph-capture-sizes", "1", "2", "--max-cudagraph-capture-size=4", "--enforce-eager"], True),
         (["--enforce-eager", '--compilation-config={"max_cudagraph_capture_size": 8, "cudagraph_capture_sizes": [4]}'], True),
+        # config/vllm.py 0.19.1:1386: "and cudagraph_mode != CUDAGraphMode.NONE"
+        (["--cudagraph-capture-sizes", "1", "2", "--max-cudagraph-capture-size=16", "-cc.cudagraph_mode=none"], True),
+        (['--compilation-config={"max_cudagraph_capture_size": 8, "cudagraph_capture_sizes": [4], "cudagraph_mode": "NONE"}'], True),
+        (["--cudagraph-capture-sizes", "1", "2", "--max-cudagraph-capture-size=16", "-O0"], True),
+        (["--cudagraph-capture-sizes", "1", "2", "--max-cudagraph-capture-size=16", "-O1"], False),
     ],
 )
 def test_the_largest_of_the_capture_sizes_is_the_one_that_is_said(arguments: list[str], taken: bool) -> None:

@@ -73,6 +73,24 @@ def test_eager_mode_captures_nothing(version: str) -> None:
     assert beyond_blocks(DELTA_NET, version, 64, EngineArgs(enforce_eager=True)).verdict == "starts"
 
 
+@pytest.mark.parametrize(
+    ("version", "mode", "refused"),
+    [
+        # config/compilation.py, 0.20.0:1430, 0.25.1:1452, 0.30.0:1529: "and cudagraph_mode.has_full_cudagraphs()"
+        ("0.20.0", "piecewise", False),
+        ("0.20.0", "none", False),
+        ("0.28.0", "piecewise", False),
+        ("0.28.0", "none", False),
+        ("0.28.0", None, True),
+        # 0.17.1: what is not captured is not asserted
+        ("0.17.1", "none", False),
+    ],
+)
+def test_blocks_are_asked_for_where_whole_graphs_are_captured(version: str, mode: str | None, refused: bool) -> None:
+    model = DELTA_NET if version == "0.17.1" else PURE
+    assert (beyond_blocks(model, version, 64, EngineArgs(cudagraph_mode=mode)).reason == "StateBlocksBelowSeqs") == refused
+
+
 def test_a_smaller_capture_does_not_help_since_0_20_but_does_before() -> None:
     small = EngineArgs(max_cudagraph_capture_size=8)
     assert beyond_blocks(DELTA_NET, "0.17.1", 64, small).reason != "StateBlocksBelowSeqs"

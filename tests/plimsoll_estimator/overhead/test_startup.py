@@ -64,10 +64,28 @@ def test_graphs_are_captured_on_trial_in_a_cache_of_some_blocks(version: str, bl
 
 @pytest.mark.parametrize(
     ("version", "arguments"),
-    [("0.17.1", {}), ("0.28.0", {"enforce_eager": True}), ("0.28.0", {"kv_cache_memory_bytes": GIB})],
+    [
+        ("0.17.1", {}),
+        ("0.28.0", {"enforce_eager": True}),
+        ("0.28.0", {"kv_cache_memory_bytes": GIB}),
+        ("0.25.1", {"cudagraph_mode": "none"}),
+    ],
 )
 def test_nothing_is_captured_on_trial_by_older_releases_or_without_a_profile_run(version: str, arguments: dict[str, Any]) -> None:
     assert profiled(start(QWEN3_NEXT, version, tensor_parallel_size=4, **arguments), 0) is None
+
+
+def test_pieces_alone_are_captured_on_trial_all_the_same() -> None:
+    # v1/worker/gpu_worker.py of 0.25.1: "cudagraph_mode != CUDAGraphMode.NONE".
+    assert profiled(start(QWEN3_NEXT, "0.25.1", tensor_parallel_size=4, cudagraph_mode="piecewise"), 0) is not None
+
+
+@pytest.mark.parametrize("version", ["0.19.1", "0.25.1", "0.32.0"])
+def test_without_graphs_none_are_paid_for(version: str) -> None:
+    # config/vllm.py: _set_cudagraph_sizes, "no cudagraph in use": max_cudagraph_capture_size is 0.
+    found = start(QWEN3_NEXT, version, tensor_parallel_size=4, cudagraph_mode="none", max_cudagraph_capture_size=64)
+    assert found.resolved.max_cudagraph_capture_size == 0
+    assert (found.overheads[0].cuda_graph_bytes, found.overheads[0].cuda_graph_pool_bytes) == (0, 0)
 
 
 def test_a_start_that_dies_there_is_refused_before_its_cache_is_planned() -> None:
