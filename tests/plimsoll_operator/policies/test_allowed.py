@@ -62,6 +62,7 @@ IMAGES = [
     ("the port counts", "registry.acme.dev:5000/vllm:v0.19.0", (AB64,), True),
     ("no port is not that port", "registry.acme.dev/vllm:v0.19.0", (AB64,), False),
     ("a host in capitals", "GHCR.IO/acme/vllm:v0.19.0", (ACME,), True),
+    ("a first word in capitals is a host", "GHCR/acme/vllm:v0.19.0", ("docker.io",), False),
     ("a path in capitals follows no grammar", "ghcr.io/Acme/vllm:v0.19.0", ("ghcr.io",), False),
     ("localhost is a registry", "localhost/vllm:v0.19.0", ("docker.io",), False),
     ("a digest lies where its repository lies", f"ghcr.io/acme/vllm@{A}", (ACME,), True),
@@ -82,7 +83,8 @@ def test_an_image_is_compared_in_its_one_form(why: str, image: str, prefixes: tu
     template = {"sidecars": [{"name": "proxy", "image": image}]}
     field = "spec.template.sidecars[0].image"
     ours = (*prefixes, "docker.io/vllm/vllm-openai") if prefixes else ()
-    assert said(asked({"allowedImages": list(ours)}, template=template)) == (None if allowed else (Reason.POLICY_FORBIDS, field))
+    refused = Reason.POLICY_FORBIDS if read_reference(image) else Reason.INVALID_SPEC
+    assert said(asked({"allowedImages": list(ours)}, template=template)) == (None if allowed else (refused, field))
 
 
 NAMES = st.text("abc019", min_size=1, max_size=6)

@@ -12,7 +12,8 @@ from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api.template import DEVICE
 from plimsoll_operator.cli.importing.draft import Draft
 from plimsoll_operator.cli.importing.read import Part, text_of
-from plimsoll_operator.decision.checks.images import built_for
+from plimsoll_operator.decision.checks.image_builds import built_for
+from plimsoll_operator.decision.checks.images import NO_REFERENCE, read_reference
 from plimsoll_operator.names import AMD_RESOURCE, GPU_RESOURCE, MIG_RESOURCE_PREFIX, SHARED_RESOURCE
 
 _TARGET: Final = "spec.template.resources"
@@ -53,7 +54,9 @@ def gpus_of(container: Part) -> tuple[str, int] | None:
 
 
 def refuse_other_builds(image: str, source: str) -> None:
-    """An image whose name says that it is built for no GPU of NVIDIA's. Raises InvalidInput."""
+    """An image that is no reference to one, or whose name says that it is built for no GPU of NVIDIA's. Raises InvalidInput."""
+    if "@" in image and read_reference(image) is None:
+        raise InvalidInput(source, None, NO_REFERENCE)
     what = built_for(image)
     if what:
         raise InvalidInput(

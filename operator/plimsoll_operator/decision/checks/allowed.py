@@ -49,14 +49,15 @@ def _forbidden(field: str, message: str) -> Reject:
 def _images(spec: InferenceDeploymentSpec, _version: EngineVersion, policy: FitPolicySpec) -> Reject | None:
     if not policy.allowed_images:
         return None
-    for field, image in _images_of(spec):
+    for field, image in images_of(spec):
         if not is_allowed(image, policy.allowed_images):
             shown = ", ".join(policy.allowed_images[:4]) + (" ..." if len(policy.allowed_images) > 4 else "")
             return _forbidden(field, f"{field} {image} is not among the FitPolicy's allowedImages ({shown}).")
     return None
 
 
-def _images_of(spec: InferenceDeploymentSpec) -> Iterator[tuple[str, str]]:
+def images_of(spec: InferenceDeploymentSpec) -> Iterator[tuple[str, str]]:
+    """Every image that the spec names, by its field."""
     yield "spec.engine.image", spec.engine.image
     if spec.model.source is not None and spec.model.source.image is not None:
         yield "spec.model.source.image.reference", spec.model.source.image.reference

@@ -11,10 +11,11 @@ from typing import Final, TypeAlias
 
 from plimsoll_estimator import NEWEST_KNOWN, OLDEST_KNOWN
 from plimsoll_operator.api import unsupported_fields
-from plimsoll_operator.decision.checks.allowed import not_allowed, overlay_problem
+from plimsoll_operator.decision.checks.allowed import images_of, not_allowed, overlay_problem
 from plimsoll_operator.decision.checks.caps import policy_unreadable
 from plimsoll_operator.decision.checks.containers import container_problem
-from plimsoll_operator.decision.checks.images import built_for
+from plimsoll_operator.decision.checks.image_builds import built_for
+from plimsoll_operator.decision.checks.images import NO_REFERENCE, read_reference
 from plimsoll_operator.decision.checks.storable import refused_by_the_api_server
 from plimsoll_operator.decision.checks.unknown import next_step
 from plimsoll_operator.decision.request.placement import Matched
@@ -54,6 +55,12 @@ def fields_are_supported(checked: Checked) -> Reject | None:
     path, message = fields[0]
     details = tuple(f"{other} {why}" for other, why in fields[1:])
     return Reject(reason=Reason.NOT_SUPPORTED_YET, message=f"{path} {message}.", field=path, details=details)
+
+
+def images_are_references(checked: Checked) -> Reject | None:
+    """What no runtime could pull. It is not repeated: who writes user:password@registry has put a secret into it."""
+    field = next((field for field, image in images_of(checked.facts.deployment.spec) if read_reference(image) is None), "")
+    return Reject(reason=Reason.INVALID_SPEC, message=f"{field} {NO_REFERENCE}.", field=field) if field else None
 
 
 def engine_is_known(checked: Checked) -> Undecided | None:
@@ -218,6 +225,7 @@ def _why_each(matched: Matched, nearest: tuple[tuple[PoolFacts, str], ...]) -> t
 CHECKS: Final[tuple[Check, ...]] = (
     policy_is_readable,
     fields_are_supported,
+    images_are_references,
     policy_allows_it,
     pod_is_the_plans,
     children_can_be_made,

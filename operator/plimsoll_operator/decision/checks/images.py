@@ -1,12 +1,11 @@
 """Container image references in their one form, and whether one lies under a prefix that a FitPolicy allows. Pure; runs in linear time.
 
-Grammar and defaults: distribution/reference (docker.io and library/ where no registry is named; a registry has a dot, a port, or is
-localhost). What does not follow the grammar lies under nothing.
+Grammar and defaults: distribution/reference (docker.io and library/ where no registry is named; a registry has a dot, a port or a
+capital, or is localhost). What does not follow the grammar lies under nothing.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -19,12 +18,12 @@ _TAG: Final = _LOWER | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ_.-")
 _HOST: Final = _LOWER | frozenset(".-")
 _PATH: Final = _LOWER | frozenset("._-")
 _DIGEST: Final = _LOWER | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ:+.-_=")
-_BUILDS: Final = {
-    "ascend": "Ascend NPUs", "cpu": "CPUs", "gaudi": "Gaudi", "hpu": "Gaudi", "neuron": "AWS Neuron", "rocm": "ROCm", "tpu": "TPUs",
-    "xpu": "Intel GPUs",
-}  # fmt: skip
-_BUILD: Final = re.compile(rf"(?:^|[_.-])({'|'.join(_BUILDS)})[0-9.]*(?=[_.-]|$)")
-_BUILD_AT_THE_END: Final = re.compile(rf"(?:^|[_.-])({'|'.join(_BUILDS)})[0-9.]*$")
+
+NO_REFERENCE: Final = (
+    "is no image reference: write registry/path:tag or registry/path@sha256:..., in lower case and without a name or a password in it, "
+    "which go into a pull secret"
+)
+"""What is said behind the field of an image that does not follow the grammar."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +58,9 @@ def read_reference(text: str, *, prefix: bool = False) -> Reference | None:
 
 
 def _is_host(text: str) -> bool:
-    """Told from a folder of docker.io as every container runtime does. A bare name with a tag has a colon too: that is no host."""
+    """Told from a folder of docker.io as every container runtime does: no folder has capitals. A bare name with a tag has a colon too."""
     host, colon, port = text.partition(":")
-    return host == "localhost" or "." in host or (bool(colon) and port.isdigit())
+    return host == "localhost" or "." in host or host != host.lower() or (bool(colon) and port.isdigit())
 
 
 def _of(host: str, path: tuple[str, ...], tag: str, digest: str) -> Reference | None:
@@ -96,17 +95,3 @@ def _lies_under(image: Reference, text: str) -> bool:
     if prefix.tag:
         return (image.path, image.tag, image.digest) == (prefix.path, prefix.tag, "")
     return image.path[: len(prefix.path)] == prefix.path
-
-
-def built_for(image: str) -> str:
-    """For which accelerator, none of NVIDIA's, an image is built as its name says; empty where it says nothing.
-
-    By a word of the name, or the last of the tag (`v0.19.0-cpu`; `cpu-offload` says what it does); of folders `rocm` alone, AMD's own.
-    """
-    name, _, _ = image.lower().partition("@")
-    *folders, last = name.split("/")
-    path, _, tag = last.partition(":")
-    found = _BUILD.search(path) or _BUILD_AT_THE_END.search(tag)
-    if found is None:
-        return _BUILDS["rocm"] if any("rocm" in part for part in (*folders, last)) else ""
-    return _BUILDS[found[1]]
