@@ -118,12 +118,12 @@ def _values(labels: Mapping[str, str], name: str) -> frozenset[str]:
     found = {labels[f"{prefix}{name}"] for prefix in _PREFIXES if f"{prefix}{name}" in labels}
     for key, text in labels.items():
         for prefix in _PREFIXES:
-            if key.startswith(f"{prefix}{name}.") and text.isdigit():
+            if key.startswith(f"{prefix}{name}.") and text.isdecimal():
                 found.add(key.removeprefix(f"{prefix}{name}."))
     return frozenset(found)
 
 
 def _devices(labels: Mapping[str, str]) -> int | None:
     """Devices that the counted form counts; None where only the plain form is there."""
-    counts = [int(text) for key, text in labels.items() if key.startswith("beta.amd.com/gpu.vram.") and text.isdigit() and len(text) < 6]
+    counts = [int(text) for key, text in labels.items() if key.startswith("beta.amd.com/gpu.vram.") and text.isdecimal() and len(text) < 6]
     return sum(counts) if counts else None

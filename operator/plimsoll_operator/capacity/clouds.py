@@ -7,6 +7,7 @@ cloud's own, so they are trusted less than what a driver reports. Tables: data/c
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -25,6 +26,9 @@ _VENDORS: Final = ("nvidia", "amd", "habana", "intel")
 _AZURE_GPU: Final = "karpenter.azure.com/sku-gpu-"
 _ALIBABA_GPU: Final = "aliyun.accelerator/nvidia_"
 _COREWEAVE_GPU: Final = "gpu.nvidia.com/"
+_COREWEAVE_OWN: Final = ("gpu.coreweave.cloud/", "node.coreweave.cloud/cpu")
+_COREWEAVE_TYPE: Final = re.compile(r"(?:gd-[0-9]{1,2}x[a-z]{0,3}[0-9]|(?:g?b[0-9]{3}|h[0-9]{3}|l40s?|a100|rtxp6000)-[0-9]{1,2}x).{0,64}")
+"""Instance types of CoreWeave's: gd-8xh100ib-i128, gb200-4x."""
 
 
 def statements(labels: Mapping[str, str]) -> tuple[Statement, ...]:
@@ -178,9 +182,13 @@ def _alibaba(labels: Mapping[str, str]) -> Statement | None:
 
 
 def _coreweave(labels: Mapping[str, str]) -> Statement | None:
-    """Source: CoreWeave's label selectors; `model` names the card and `class` once did."""
+    """Source: CoreWeave's label selectors; `model` names the card and `class` once did.
+
+    The domain is NVIDIA's, and people write such labels by hand elsewhere, in words of their own: read on CoreWeave's nodes alone.
+    """
     key = next((key for key in (f"{_COREWEAVE_GPU}model", f"{_COREWEAVE_GPU}class") if key in labels), None)
-    if key is None:
+    own = any(name.startswith(_COREWEAVE_OWN) for name in labels) or _COREWEAVE_TYPE.fullmatch(labels.get(INSTANCE_TYPE_LABEL, ""))
+    if key is None or not own:
         return None
     findings: list[Finding] = []
     products = tuple(_table()["coreweave_gpus"]["products"].get(labels[key], ()))

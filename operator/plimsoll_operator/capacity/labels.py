@@ -18,8 +18,8 @@ READ_PREFIXES: Final = (
     GPU_RESOURCE, "nvidia.com/mig", AMD_RESOURCE, "beta.amd.com/gpu", "gpu.intel.com/", "habana.ai/",
     GKE_LABEL, "cloud.google.com/gke-gpu", "cloud.google.com/gke-max-shared-clients-per-gpu",
     "karpenter.k8s.aws/instance-gpu-", "eks.amazonaws.com/instance-gpu-", "karpenter.azure.com/sku-gpu-",
-    "kubernetes.azure.com/accelerator", "accelerator", "gpu.nvidia.com/", "aliyun.accelerator/nvidia_",
-    "node.kubernetes.io/instance-type",
+    "kubernetes.azure.com/accelerator", "accelerator", "gpu.nvidia.com/", "gpu.coreweave.cloud/", "aliyun.accelerator/nvidia_",
+    "node.kubernetes.io/instance-type", "node.coreweave.cloud/cpu",
 )  # fmt: skip
 PRODUCT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 # A profile's +me and +gfx become .me and .gfx in a resource's name; -me is a profile of its own.

@@ -41,6 +41,8 @@ def usable_by_label(product: str, memory_mib: int | None, findings: list[Finding
             return 0, False
         if not sliced:
             return min(known.total_memory_bytes, label_bytes), True
+    if memory_mib is None and known is not None:
+        return usable_by_profile(MIG_PRODUCT.findall(product)[-1].removeprefix("-MIG-"), known.total_memory_bytes, findings), False
     if memory_mib is None:
         findings.append(Finding(problem=Problem.MEMORY_UNKNOWN))
         return 0, False

@@ -19,6 +19,7 @@ from plimsoll_operator.names import COUNT_LABEL, PRODUCT_LABEL, SHARED_RESOURCE,
 MIG_RESOURCE: Final = re.compile(rf"nvidia\.com/mig-({MIG_PROFILE.pattern})")
 # A GPU has seven compute slices, so at most seven MIG devices.
 _SLICES: Final = 7
+_SHARED: Final = ".shared"
 _COMPUTE_INSTANCES: Final = "compute instances, which share the memory of one MIG slice"
 
 
@@ -84,20 +85,21 @@ def mig_slices(labels: Mapping[str, str], devices: Devices) -> GpuGroup:
     """MIG devices of one profile under the mixed strategy, which have a resource and labels of their own."""
     findings: list[Finding] = []
     resource, units = devices.resource, devices.units
+    labelled = resource.removesuffix(_SHARED)  # the labels of shared slices are those of the slices
     if COMPUTE_INSTANCE.search(resource):
         findings.append(Finding(problem=Problem.SHARED_WITHOUT_STRATEGY, detail=_COMPUTE_INSTANCES))
-    product = labels.get(f"{resource}.product", "")
+    product = labels.get(f"{labelled}.product", "")
     if not product or not PRODUCT.fullmatch(product):
-        said = f"no label {resource}.product says of which GPU {resource} is a slice"
+        said = f"no label {labelled}.product says of which GPU {resource} is a slice"
         findings.append(Finding(problem=Problem.BAD_LABEL) if product else Finding(problem=Problem.NO_PRODUCT, detail=said))
         product = ""
-    replicas = whole_number(labels, f"{resource}.replicas", findings) or 1
-    if replicas > 1:
+    replicas = whole_number(labels, f"{labelled}.replicas", findings) or 1
+    if replicas > 1 or labelled != resource:
         findings.append(Finding(problem=Problem.SHARED_WITHOUT_STRATEGY, detail="MIG slices that are shared once more"))
-    count = whole_number(labels, f"{resource}.count", findings)
-    if count is None and product and f"{resource}.count" not in labels:
+    count = whole_number(labels, f"{labelled}.count", findings)
+    if count is None and product and f"{labelled}.count" not in labels:
         findings.append(Finding(problem=Problem.COUNT_UNKNOWN))
-    memory_mib = whole_number(labels, f"{resource}.memory", findings)
+    memory_mib = whole_number(labels, f"{labelled}.memory", findings)
     schedulable = schedulable_units(devices, count, min(replicas, MAX_REPLICAS), findings)
     usable, exact = (0, False) if excluding(findings) else memory.usable_by_label(product, memory_mib, findings)
     return GpuGroup(
@@ -111,16 +113,33 @@ def mig_slices(labels: Mapping[str, str], devices: Devices) -> GpuGroup:
         sharing_replicas=1,
         compute_capability=_capability(labels, product),
         source=Source.FEATURE_DISCOVERY if product else Source.NONE,
-        selects=((f"{resource}.product", product),) if product else (),
+        selects=((f"{labelled}.product", product),) if product else (),
         findings=tuple(dict.fromkeys(findings)),
     )
 
 
-def cards_cut(allocatable: Mapping[str, int]) -> int:
-    """How many GPUs at least are cut for the MIG slices that a node offers (each has seven compute slices to give); 0 without slices."""
-    offered = [(match[1], units) for resource, units in allocatable.items() if (match := MIG_RESOURCE.fullmatch(resource)) and units]
-    slices = sum(int(re.split("[cg]", profile, maxsplit=1)[0]) * units for profile, units in offered)
-    return max(1, -(-slices // _SLICES)) if offered else 0
+def cards_cut(labels: Mapping[str, str], allocatable: Mapping[str, int]) -> int:
+    """How many GPUs at least are cut for the MIG slices that a node offers; 0 without slices, and never more than a node can have.
+
+    Each has seven compute slices to give. Slices that are shared are offered once for each of their replicas.
+    """
+    offered = [
+        (resource, match[1], units) for resource, units in allocatable.items() if (match := MIG_RESOURCE.fullmatch(resource)) and units
+    ]
+    slices = sum(_compute_slices(profile) * -(-units // _replicas_of(labels, resource)) for resource, profile, units in offered)
+    return min(MAX_GPUS_PER_NODE, max(1, -(-slices // _SLICES))) if offered else 0
+
+
+def _compute_slices(profile: str) -> int:
+    """Of one device; a name that no profile has counts as the nearest that there is."""
+    return min(_SLICES, max(1, int(re.split("[cg]", profile, maxsplit=1)[0])))
+
+
+def _replicas_of(labels: Mapping[str, str], resource: str) -> int:
+    """As how many units one slice is offered; at most, where the resource's name says that it is shared and no label says by how many."""
+    labelled = resource.removesuffix(_SHARED)
+    said = whole_number(labels, f"{labelled}.replicas", [])
+    return min(MAX_REPLICAS, max(1, said)) if said is not None else 1 if labelled == resource else MAX_REPLICAS
 
 
 def stated_gpus(statement: Statement, devices: Devices) -> GpuGroup:

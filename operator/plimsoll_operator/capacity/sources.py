@@ -30,7 +30,7 @@ def gpu_groups(labels: Mapping[str, str], allocatable: Mapping[str, int], capaci
     stated = statements(labels)
     slices = [resource for resource in sorted(allocatable) if nvidia.MIG_RESOURCE.fullmatch(resource)]
     groups = [nvidia.mig_slices(labels, _devices(resource, allocatable, capacity)) for resource in slices]
-    whole = _nvidia(labels, allocatable, capacity, stated, cut=nvidia.cards_cut(allocatable))
+    whole = _nvidia(labels, allocatable, capacity, stated, cut=nvidia.cards_cut(labels, allocatable))
     if whole is not None:
         groups.insert(0, whole)
     units = allocatable.get(AMD_RESOURCE, 0)
@@ -124,9 +124,9 @@ def _differences(group: GpuGroup, statement: Statement, labels: Mapping[str, str
         yield f"{vendor} GPUs", f"{statement.vendor} GPUs"
         return
     base = MIG_PRODUCT.sub("", group.product)
-    if base and statement.products and base not in statement.products:
+    if base and statement.products and _card(base) not in map(_card, statement.products):
         yield base, statement.products[0]
-    elif base and statement.unknown:
+    elif base and statement.unknown and statement.source is not Source.COREWEAVE:
         yield base, statement.unknown
     slices = MIG_PRODUCT.search(group.product)
     profile = slices[0].removeprefix("-MIG-") if slices else ""
@@ -139,10 +139,15 @@ def _differences(group: GpuGroup, statement: Statement, labels: Mapping[str, str
         yield f"sharing {group.sharing}", f"sharing {statement.sharing}"
 
 
+def _card(product: str) -> str:
+    """What drivers have called one card in turn is one card: Tesla-T4 and NVIDIA-T4, A100-SXM4-80GB and NVIDIA-A100-SXM4-80GB."""
+    return product.removesuffix("-SHARED").removeprefix("NVIDIA-").removeprefix("Tesla-")
+
+
 def _count(group: GpuGroup, labels: Mapping[str, str]) -> int | None:
     """Physical GPUs as the followed source has them: its own label where there is one, else what is left of the units."""
     text = labels.get(COUNT_LABEL, "") if group.source is Source.FEATURE_DISCOVERY else ""
-    if text.isdigit() and len(text) < 6:
+    if text.isdecimal() and len(text) < 6:
         return int(text)
     return group.schedulable // group.sharing_replicas if group.schedulable else None
 

@@ -94,7 +94,37 @@ def test_every_other_instance_type_gives_a_pool_or_a_named_doubt(kind: str) -> N
 @pytest.mark.parametrize("name", sorted(_table()["coreweave_gpus"]["products"]))
 @pytest.mark.parametrize("key", ["model", "class"])
 def test_every_gpu_that_coreweave_labels_gives_a_pool(name: str, key: str) -> None:
-    check(pool_of({f"gpu.nvidia.com/{key}": name, "gpu.nvidia.com/count": "8"}, 8), 8)
+    check(pool_of({f"gpu.nvidia.com/{key}": name, "gpu.nvidia.com/count": "8", TYPE: "gd-8xh100ib-i128"}, 8), 8)
+
+
+PRO = "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition"
+FOUND = {"nvidia.com/gpu.product": PRO, "nvidia.com/gpu.count": "8", "nvidia.com/gpu.memory": "97887"}
+MODEL, COUNT = "gpu.nvidia.com/model", "gpu.nvidia.com/count"
+NOT_COREWEAVES = [  # why, labels, product, doubts
+    ("a name that the table lacks is silence beside feature discovery", FOUND | {MODEL: "RTX_PRO_6000", TYPE: "rtxp6000-8x"}, PRO, ()),
+    ("another card's name is not", FOUND | {MODEL: "B200", TYPE: "b200-8x"}, PRO, ("SourcesDisagree",)),
+    ("on others' nodes nothing is made of it", FOUND | {MODEL: "H100", TYPE: "vast-8xh100"}, PRO, ()),
+    ("nor where nobody else says what it is", {MODEL: "H100_NVLINK_80GB"}, "", ("NoProduct",)),
+    ("on its own nodes the name is shown", {MODEL: "RTX_A4000", COUNT: "8", TYPE: "gd-8xa4000"}, "", ("UnknownProduct",)),
+    ("its labels say whose it is", {MODEL: "L40S", COUNT: "8", "gpu.coreweave.cloud/vendor": "NVIDIA"}, "NVIDIA-L40S", ()),
+    ("that of the CPU too", {MODEL: "L40", COUNT: "8", "node.coreweave.cloud/cpu": "intel-xeon-v4"}, "NVIDIA-L40", ()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "labels", "product", "doubts"), NOT_COREWEAVES, ids=[row[0] for row in NOT_COREWEAVES])
+def test_labels_of_nvidias_domain_are_coreweaves_on_its_nodes_alone(
+    why: str, labels: dict[str, str], product: str, doubts: tuple[str, ...]
+) -> None:
+    pool = pool_of(labels, 8)
+    assert (pool.key.product, tuple(row.problem.value for row in pool.problems)) == (product, doubts)
+    assert doubts or not pool.problems
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("NVIDIA-A100-SXM4-80GB", "A100-SXM4-80GB"), ("A100-SXM4-80GB", "NVIDIA-A100-SXM4-80GB")])
+def test_two_names_that_drivers_gave_one_card_are_no_disagreement(ours: str, theirs: str) -> None:
+    labels = {"nvidia.com/gpu.product": ours, "nvidia.com/gpu.count": "8", "nvidia.com/gpu.memory": "81920"}
+    pool = pool_of(labels | {f"{ALIBABA}name": theirs, f"{ALIBABA}count": "8"}, 8)
+    assert not pool.problems
 
 
 ALIBABA = "aliyun.accelerator/nvidia_"

@@ -78,6 +78,26 @@ MIXED = [  # why, labels, allocatable, {resource: (trusted, problems)}
      {PRODUCT: "NVIDIA-H100-80GB-HBM3", COUNT: "8", MEMORY: "81559"} | mig("1g.10gb", "15", "9728", "NVIDIA-H100-80GB-HBM3"),
      {"nvidia.com/gpu": "6", "nvidia.com/mig-1g.10gb": "15"},
      {"nvidia.com/gpu": (False, {"MixedProducts"}), "nvidia.com/mig-1g.10gb": (True, set())}),
+    ("shared slices are one card's, however many units there are of them",
+     {PRODUCT: "NVIDIA-H100-80GB-HBM3", COUNT: "8", MEMORY: "81559", "nvidia.com/mig-1g.10gb.replicas": "4"}
+     | mig("1g.10gb", "7", "9728", "NVIDIA-H100-80GB-HBM3"),
+     {"nvidia.com/gpu": "7", "nvidia.com/mig-1g.10gb": "28"},
+     {"nvidia.com/gpu": (True, set()), "nvidia.com/mig-1g.10gb": (False, {"SharedWithoutStrategy"})}),
+    ("by a resource that says so in its name",
+     {PRODUCT: "NVIDIA-H100-80GB-HBM3", COUNT: "8", MEMORY: "81559", "nvidia.com/mig-1g.10gb.replicas": "4"}
+     | mig("1g.10gb", "7", "9728", "NVIDIA-H100-80GB-HBM3"),
+     {"nvidia.com/gpu": "7", "nvidia.com/mig-1g.10gb.shared": "28"},
+     {"nvidia.com/gpu": (True, set()), "nvidia.com/mig-1g.10gb.shared": (False, {"SharedWithoutStrategy"})}),
+    ("and of which no label says how many share one",
+     {PRODUCT: "NVIDIA-H100-80GB-HBM3", COUNT: "8", MEMORY: "81559"}, {"nvidia.com/gpu": "7", "nvidia.com/mig-1g.10gb.shared": "28"},
+     {"nvidia.com/gpu": (True, set()), "nvidia.com/mig-1g.10gb.shared": (False, {"NoProduct", "SharedWithoutStrategy"})}),
+    ("profiles that there are not are cards that are cut too, and no more than a node has",
+     {PRODUCT: "NVIDIA-H100-80GB-HBM3", COUNT: "8", MEMORY: "81559"},
+     {"nvidia.com/gpu": "8", "nvidia.com/mig-0g.10gb": "7", "nvidia.com/mig-99g.10gb": "999999999999"},
+     {"nvidia.com/gpu": (False, {"MixedProducts"}), "nvidia.com/mig-0g.10gb": (False, {"NoProduct"}),
+      "nvidia.com/mig-99g.10gb": (False, {"NoProduct", "CountAbsurd"})}),
+    ("a slice without a memory label has what such slices have",
+     {PRODUCT: "NVIDIA-H200-MIG-1g.18gb", COUNT: "56"}, {"nvidia.com/gpu": "56"}, {"nvidia.com/gpu": (True, set())}),
     ("without media engines", mig("1g.24gb-me"), {"nvidia.com/mig-1g.24gb-me": "4"}, {"nvidia.com/mig-1g.24gb-me": (True, set())}),
     ("a profile with them", mig("1g.24gb.me"), {"nvidia.com/mig-1g.24gb.me": "4"}, {"nvidia.com/mig-1g.24gb.me": (True, set())}),
     ("compute instances share the memory of their slice",
@@ -91,6 +111,13 @@ def test_every_resource_of_mig_is_a_pool_of_its_own(why: str, labels: dict[str, 
     pools = pools_of(node(labels, allocatable))
     assert {pool.key.resource: (not pool.key.excluded_for, problems(pool)) for pool in pools} == found
     assert all(pool.key.sharing == "mig" for pool in pools if "mig" in pool.key.resource)
+
+
+def test_a_slice_without_a_memory_label_has_the_memory_of_its_profile() -> None:
+    (pool,) = pools_of(node({PRODUCT: "NVIDIA-H200-MIG-1g.18gb", COUNT: "56"}, {"nvidia.com/gpu": "56"}))
+    assert pool.key.usable_memory_bytes == 16384 << 20
+    (absurd,) = pools_of(node({PRODUCT: "NVIDIA-L4-MIG-7g.80gb", COUNT: "7"}, {"nvidia.com/gpu": "7"}))
+    assert absurd.key.excluded_for == ("MemoryContradictsProduct",)
 
 
 def gpu_pool(**spec: Any) -> Manifest:

@@ -281,7 +281,8 @@ WORDS = [*known_gpus(), "NVIDIA-L4-SHARED", "Tesla-T4-SHARED", "NVIDIA-A100-SXM4
          "nvidia-l4", "nvidia-tesla-a100", "a100", "H100_NVLINK_80GB", "16276MiB", "l4", "t4", "nvidia", "amd", "p5.48xlarge",
          "Standard_ND96isr_MI300X_v5", "time-sharing", "time-slicing", "mps", "none", "192G", "64G", "cpx_nps4", "1g.5gb", "1g.9999gb",
          "AMD_Instinct_MI300X_OAM", "0", "1", "4", "8", "-1", "1e9",
-         "23034", "81559", "85899345920", "80Gi", "４", "x" * 300, "", "../../etc", "${7*7}", "a\nb", "\x00"]  # fmt: skip
+         "23034", "81559", "85899345920", "80Gi", "４", "²",
+         "gd-8xh100ib-i128", "x" * 300, "", "../../etc", "${7*7}", "a\nb", "\x00"]  # fmt: skip
 VALUES = st.sampled_from(WORDS) | st.integers(-5, 1 << 50).map(str) | st.text(max_size=12) | st.integers() | st.none() | st.lists(st.text())
 COUNTS = st.sampled_from(["0", "1", "4", "7", "8", "56", "1000", "-1", "4.5", "8k", "x"]) | st.integers(-1, 200) | st.none()
 RESOURCES = st.dictionaries(st.sampled_from([
@@ -302,7 +303,7 @@ SOUND = [
      {"nvidia.com/gpu": "7"}),
     ({f"{KARPENTER}name": "a100", f"{KARPENTER}count": "8", f"{KARPENTER}memory": "40960"}, {"nvidia.com/gpu": "8"}),
     ({TYPE: "p5.48xlarge"}, {"nvidia.com/gpu": "8"}),
-    ({"gpu.nvidia.com/model": "H100_NVLINK_80GB", "gpu.nvidia.com/count": "8"}, {"nvidia.com/gpu": "8"}),
+    ({"gpu.nvidia.com/model": "H100_NVLINK_80GB", "gpu.nvidia.com/count": "8", TYPE: "gd-8xh100ib-i128"}, {"nvidia.com/gpu": "8"}),
     ({f"aliyun.accelerator/nvidia_{key}": value for key, value in (("name", "NVIDIA-A10"), ("count", "4"), ("mem", "24564MiB"))},
      {"nvidia.com/gpu": "4"}),
 ]  # fmt: skip
