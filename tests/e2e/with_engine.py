@@ -31,8 +31,9 @@ from tests.e2e.engines import (
 )
 from tests.plimsoll_operator.observing.logs import log_of
 
-from plimsoll_estimator import GIB
+from plimsoll_estimator import GIB, FailureCause
 from plimsoll_operator.api import PlanStatus
+from plimsoll_operator.reasons.engine_ends import NEXT_STEPS
 
 pytestmark = pytest.mark.e2e
 READ_THE_LOG = "kubectl logs --previous"
@@ -72,9 +73,13 @@ FAILURES = {
     ),
     "an end with an error": Failure(asks={"behaves": "end with 3"}, words=("ended with status 3", READ_THE_LOG)),
     "an end without one": Failure(asks={"behaves": "end with 0"}, words=("ended with status 0, where it should serve", READ_THE_LOG)),
-    # The status has the server's traceback alone, which points to the cause above: the log is read.
-    "too little GPU memory": Failure(asks={"behaves": "fail for memory"}, words=("CUDA out of memory", READ_THE_LOG)),
-    "too little cache": Failure(asks={"behaves": "fail for cache"}, words=("16.00 GiB KV cache is needed", READ_THE_LOG)),
+    # The status has the server's traceback alone, which points to the cause above: the log is read, and the step is the cause's.
+    "too little GPU memory": Failure(
+        asks={"behaves": "fail for memory"}, words=("CUDA out of memory", NEXT_STEPS[FailureCause.CUDA_OUT_OF_MEMORY])
+    ),
+    "too little cache": Failure(
+        asks={"behaves": "fail for cache"}, words=("16.00 GiB KV cache is needed", NEXT_STEPS[FailureCause.KV_CACHE_TOO_SMALL])
+    ),
     "a start that takes longer than it may": Failure(
         asks={"behaves": "serve after 600", "startupProbe": {"periodSeconds": 1, "failureThreshold": 4}},
         words=("startupProbe",),
