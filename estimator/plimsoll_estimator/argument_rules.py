@@ -187,7 +187,7 @@ def _check_cpus(said: Mapping[str, GivenArgument], version: EngineVersion) -> No
             raise InvalidInput(said[_CPUS].spelling, text, f"must be CPUs as numactl lists them, such as 0-3 or 0,2,4-7, in vLLM {version}")
 
 
-def beside_model(items: Sequence[GivenArgument]) -> dict[str, Any]:
+def beside_model(items: Sequence[GivenArgument], version: EngineVersion) -> dict[str, Any]:
     """Fields of EngineArgs for what moves no memory, and stops a start beside some models or lengths (`resolve.checks`)."""
     said = {item.flag: item for item in items if item.values and not item.key_path}
     word = {flag: item.values[0].strip() for flag, item in said.items()}
@@ -204,6 +204,9 @@ def beside_model(items: Sequence[GivenArgument]) -> dict[str, Any]:
     backend = _named_backend(items)
     if backend is not None:
         found["attention_backend"] = backend
+    flash = entries(items, _ATTENTION, "flash_attn_version", version)
+    if isinstance(flash, int | float):  # others are refused
+        found["flash_attn_version"] = int(flash)
     threshold = said.get(_LONG_PREFILL)
     if threshold is not None and threshold.row.kind == "int":
         found["long_prefill_token_threshold"] = parse_int(word[_LONG_PREFILL], threshold.spelling, "int")

@@ -93,7 +93,7 @@ def parse_extra_args(
             _set_field(engine, item, value)
     if any(item.values[:1] and item.values[0] in _READS_FILES_WHOLE.get(item.flag, ()) for item in items):
         engine["reads_files_whole"] = True
-    engine |= beside_model(items)
+    engine |= beside_model(items, version)
     for flag, mapping in nested.items():
         row = table[flag]
         if row.engine_field is not None or flag in _RULES_BY_NAME:

@@ -182,6 +182,8 @@ class BackendRule:
     """The only qk_nope_head_dim of a latent model."""
     sinks: frozenset[int] = frozenset()
     """The majors on which it takes attention sinks."""
+    sink_versions: frozenset[int] = frozenset()
+    """FlashAttention's own versions that have them (fa_utils.py: flash_attn_supports_sinks)."""
     image_prefix: bool = False
     """Lets image tokens attend to one another."""
     large_prefix_majors: frozenset[int] = frozenset()
@@ -210,9 +212,13 @@ def _latent(*majors: int, **more: Any) -> BackendRule:
 
 _RULES: Final = {
     "FLASH_ATTN": _Kept(
-        rule=BackendRule(least=80, head_step=8, most_head=256, sinks=frozenset({9}), crosses=True),
+        rule=BackendRule(least=80, head_step=8, most_head=256, sinks=frozenset({9}), sink_versions=frozenset({3}), crosses=True),
         changes=(
-            (EngineVersion(0, 19, 2), EngineVersion(0, 20), {"sinks": frozenset({9, 10}), "large_head_majors": frozenset({9, 10, 11})}),
+            (
+                EngineVersion(0, 19, 2),
+                EngineVersion(0, 20),
+                {"sinks": frozenset({9, 10}), "sink_versions": frozenset({3, 4}), "large_head_majors": frozenset({9, 10, 11})},
+            ),
             (EngineVersion(0, 22, 1), EngineVersion(0, 25, 1), {"large_prefix_majors": frozenset({9})}),
         ),
     ),

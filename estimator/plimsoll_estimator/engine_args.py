@@ -109,6 +109,8 @@ class EngineArgs:
     """`--performance-mode`, where it names one."""
     attention_backend: str | None = None
     """The backend that is named, in capitals, where the release is not left to choose: `--attention-backend`, `--attention-config`."""
+    flash_attn_version: int | None = None
+    """FlashAttention's own version, where --attention-config names one."""
     images_backend: str | None = None
     """`--mm-encoder-attn-backend` as it is written, where it names one."""
     processes_logprobs: bool | None = None

@@ -218,7 +218,7 @@ _SIGHT: Final = Sight(
     },
     given=(
         "block_size", "mamba_cache_dtype", "mamba_ssm_cache_dtype", "speculative_method", "speculative_model_config",
-        "attention_backend", "flashinfer_installed",
+        "attention_backend", "flash_attn_version", "flashinfer_installed",
     ),
 )  # fmt: skip
 """What a layer keeps does not depend on batch sizes, budget or the card beyond its capability; nor, without state, on the length."""

@@ -58,6 +58,8 @@ class Fp8Rules:
     dtype", flash_attn.py: get_fp8_dtype_for_flashattn), or leave it to another backend from the start."""
     flash_attention_majors: frozenset[int] = frozenset({9})
     """Where FlashAttention reads it (fa_utils.py: flash_attn_supports_fp8, later flash_attn_supports_kv_cache_dtype)."""
+    flash_attention_versions: frozenset[tuple[int, int]] = frozenset({(9, 3)})
+    """By which of its own versions, after the GPU's major."""
     triton_mla_looks: bool = False
     """TritonMLAImpl refuses the cache itself below 8.9."""
 
@@ -74,7 +76,15 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 22), {"flash_attention_formats": "listed"}),
     (EngineVersion(0, 24), {"flashinfer_heads": frozenset({64, 128, 256, 512}), "triton_looks": True}),
     (EngineVersion(0, 26), {"triton_mla_looks": True}),
-    (EngineVersion(0, 27), {"text_needs_no_prefix": True, "flash_attention_majors": frozenset({9, 10})}),
+    (
+        EngineVersion(0, 27),
+        {
+            "text_needs_no_prefix": True,
+            "flash_attention_majors": frozenset({9, 10}),
+            "flash_attention_versions": frozenset({(9, 3), (10, 4)}),
+        },
+    ),
+    (EngineVersion(0, 31), {"flash_attention_versions": frozenset({(9, 3), (9, 4), (10, 4)})}),
 )
 """Read in one release of every minor from 0.9 to 0.32 and in 0.11.0, 0.11.1 and 0.11.2; that 0.23.0 is as 0.22.0 in this, and the
 first without it 0.24.0, is said by vllm#47549."""
@@ -91,7 +101,8 @@ class AskedOfBackend:
     """What the layers of ordinary attention ask of their backend.
 
     `capability` as 89 for 8.9; `dtype` of the activations; `image_prefix`: image tokens attend to one another; `sinks`: gpt-oss';
-    `crosses`: the decoder attends to an encoder; `named`: --attention-backend; `flashinfer`: whether it is installed.
+    `crosses`: the decoder attends to an encoder; `named`: --attention-backend; `flash_version`: that of FlashAttention, where it is named
+    as the backend and a version is asked for that the GPU does not exchange; `flashinfer`: whether it is installed.
     """
 
     capability: int
@@ -103,6 +114,7 @@ class AskedOfBackend:
     sinks: bool = False
     crosses: bool = False
     named: str | None = None
+    flash_version: int | None = None
     flashinfer: bool = True
 
 
@@ -170,6 +182,8 @@ def _check_listed(asked: AskedOfBackend, rules: Fp8Rules) -> None:
     elif asked.named == "FLASH_ATTN" and asked.capability // 10 not in rules.flash_attention_majors:
         cards = " and ".join(f"{major}.x" for major in sorted(rules.flash_attention_majors))
         why = f"it holds one on GPUs of compute capability {cards} only"
+    elif asked.flash_version is not None and (asked.capability // 10, asked.flash_version) not in rules.flash_attention_versions:
+        why = f"version {asked.flash_version} of FlashAttention, which is asked for, holds none"
     elif below and asked.named not in _BELOW_NATIVE:
         why = "it is not known to read one below compute capability 8.9"
     elif asked.named == "FLASHINFER":

@@ -56,6 +56,9 @@ from plimsoll_estimator.shape import Layer, Shape
 
 _NOTHING: Final = Backend(name="NONE")
 _STATES: Final = (DeltaNet, KimiDelta, Lightning, Mamba1, Mamba2, ShortConv)
+_HOPPERS: Final = 3
+"""The version of FlashAttention that is Hopper's alone."""
+_BLACKWELL: Final = 100
 _V4_TOKEN_BYTES: Final = 584
 _V4_ALIGNMENT: Final = 576
 
@@ -285,6 +288,13 @@ def _unnamed_mla_backend(mixer: Latent, ask: _Ask) -> Backend:
     raise EngineRefusal(Check.NO_ATTENTION_BACKEND, words)
 
 
+def _flash_version(resolved: ResolvedArgs) -> int | None:
+    """fa_utils.py: get_flash_attn_version, "Cannot use FA version 3 on Blackwell platform": then it is the GPU's own."""
+    asked = resolved.given.flash_attn_version
+    exchanged = asked == _HOPPERS and resolved.gpu.capability >= _BLACKWELL
+    return None if exchanged or resolved.given.attention_backend != "FLASH_ATTN" else asked
+
+
 def _asked(shape: Shape, attention: Sequence[Attention], resolved: ResolvedArgs) -> AskedOfBackend:
     given = resolved.given
     return AskedOfBackend(
@@ -297,5 +307,6 @@ def _asked(shape: Shape, attention: Sequence[Attention], resolved: ResolvedArgs)
         sinks=any(mixer.sinks for mixer in attention),
         crosses=shape.mixes(CrossAttention),
         named=given.attention_backend,
+        flash_version=_flash_version(resolved),
         flashinfer=given.flashinfer_installed is not False,
     )

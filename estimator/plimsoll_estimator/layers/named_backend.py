@@ -77,6 +77,10 @@ def _ordinary_lacks(asked: AskedOfBackend, rule: BackendRule, *, prefix: bool) -
     major = asked.capability // 10
     reasons = (
         (asked.sinks and major not in rule.sinks, "it has no attention sinks on this GPU"),
+        (
+            asked.sinks and asked.flash_version is not None and asked.flash_version not in rule.sink_versions,
+            f"version {asked.flash_version} of FlashAttention, which is asked for, has no attention sinks",
+        ),
         (prefix and not _lets_images_see(rule, major, asked.head_sizes), "it does not let image tokens attend to one another"),
         (asked.crosses and not rule.crosses, "it does not attend to an encoder"),
     )

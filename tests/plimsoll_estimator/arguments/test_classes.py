@@ -46,6 +46,12 @@ COUNTED = [
         "0.19.1",
         {"reserved_gpu_bytes": 768 * MIB, "attention_backend": "FLEX_ATTENTION"},
     ),
+    (
+        "with FlashAttention's version",
+        ["-ac.flash_attn_version=2"],
+        "0.19.1",
+        {"reserved_gpu_bytes": 768 * MIB, "flash_attn_version": 2},
+    ),
     ("but not the one it would choose", ["--attention-backend", "auto"], "0.33.0", {}),
     ("reserves add up", ["--enable-dbo", "--moe-backend=triton"], "0.33.0", {"reserved_gpu_bytes": 5 << 30}),
     ("level 3 is level 2", ["-O3"], "0.33.0", {}),

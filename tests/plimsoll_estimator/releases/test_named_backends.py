@@ -126,6 +126,20 @@ STARTS = [
     ("but none of 300", "0.14.1 flash_attn.py", "0.14.1", H100, model(head_dim=300), {}, "FLASH_ATTN", "heads of 300"),
     ("nor float32", "0.14.1 flash_attn.py: supported_dtypes", "0.14.1", A100, LLAMA, {"dtype": "float32"}, "FLASH_ATTN", "in float32"),
     ("which FlexAttention has", "0.14.1 flex_attention.py", "0.14.1", A100, LLAMA, {"dtype": "float32"}, "FLEX_ATTENTION", None),
+    (
+        "the second FlashAttention has no sinks", "0.19.1 fa_utils.py: flash_attn_supports_sinks", "0.19.1", H100, GPT_OSS,
+        {"flash_attn_version": 2}, "FLASH_ATTN", "version 2 of FlashAttention",
+    ),
+    ("in no release", "0.32.0 fa_utils.py: in (3, 4)", "0.32.0", H100, GPT_OSS, {"flash_attn_version": 2}, "FLASH_ATTN", "sinks"),
+    ("the third has", "0.14.1 fa_utils.py: == 3", "0.14.1", H100, GPT_OSS, {"flash_attn_version": 3}, "FLASH_ATTN", None),
+    ("the fourth not yet", "0.19.1 fa_utils.py: == 3", "0.19.1", H100, GPT_OSS, {"flash_attn_version": 4}, "FLASH_ATTN", "sinks"),
+    ("then it has", "0.20.0 fa_utils.py: in (3, 4)", "0.20.0", H100, GPT_OSS, {"flash_attn_version": 4}, "FLASH_ATTN", None),
+    ("Triton is not asked for it", "0.19.1 triton_attn.py", "0.19.1", H100, GPT_OSS, {"flash_attn_version": 2}, "TRITON_ATTN", None),
+    (
+        "Blackwell exchanges the third", "0.20.0 fa_utils.py: Cannot use FA version 3 on Blackwell", "0.20.0", B200, GPT_OSS,
+        {"flash_attn_version": 3}, "FLASH_ATTN", None,
+    ),
+    ("not the second", "0.20.0 fa_utils.py: in (3, 4)", "0.20.0", B200, GPT_OSS, {"flash_attn_version": 2}, "FLASH_ATTN", "sinks"),
     ("it must be there", "cuda.py: ImportError", "0.19.1", A100, LLAMA, {"flashinfer_installed": False}, "FLASHINFER", "installed"),
 ]  # fmt: skip
 
@@ -161,6 +175,28 @@ def test_a_backend_by_name_must_run_the_model_on_the_gpu(
         assert (answer.verdict, answer.reason) == ("refused", Check.NO_ATTENTION_BACKEND), answer.message
         assert named in message
         assert words in message
+
+
+@pytest.mark.parametrize(
+    ("version", "flash", "refused"),
+    [
+        # 0.14.1 and 0.19.1 fa_utils.py: flash_attn_supports_fp8, "== 3"; 0.25.1 flash_attn.py: supports_kv_cache_dtype; 0.27.0 and 0.31.0
+        # fa_utils.py: flash_attn_supports_kv_cache_dtype
+        ("0.14.1", 2, True),
+        ("0.19.1", 2, True),
+        ("0.19.1", 4, True),
+        ("0.19.1", 3, False),
+        ("0.25.1", 2, True),
+        ("0.25.1", 3, False),
+        ("0.27.0", 4, True),
+        ("0.31.0", 4, False),
+        ("0.31.0", 2, True),
+    ],
+)
+def test_an_fp8_cache_is_kept_by_some_versions_of_flash_attention(version: str, flash: int, refused: bool) -> None:
+    answer = started(version, H100, LLAMA, attention_backend="FLASH_ATTN", flash_attn_version=flash, kv_cache_dtype="fp8")
+    assert (answer.reason == Check.KV_CACHE_DTYPE_UNSUPPORTED) == refused, answer.message
+    assert not refused or f"version {flash} of FlashAttention" in (answer.message or "")
 
 
 @pytest.mark.parametrize(("why", "said", "version", "config", "named", "words"), IMAGES, ids=[row[0] for row in IMAGES])

@@ -63,6 +63,7 @@ FIELD_OF: Final[Mapping[str, str]] = {
     "runner": EXTRA_ARGS,
     "max_cudagraph_capture_size": EXTRA_ARGS,
     "cudagraph_mode": EXTRA_ARGS,
+    "flash_attn_version": EXTRA_ARGS,
     "cpu_offload_gb": EXTRA_ARGS,
     "mamba_cache_dtype": EXTRA_ARGS,
     "mamba_ssm_cache_dtype": EXTRA_ARGS,
