@@ -190,6 +190,21 @@ SERVER = ["python", "-m", "huggingfaceserver"]
 AS_KSERVE_MAKES_IT: list[tuple[str, dict[str, Any]]] = [
     ("by the image's entrypoint", {"args": ["--model_id=Qwen/Qwen3-8B", "--model_name=q", "--max-model-len=4096"]}),
     ("as the module", {"command": SERVER, "args": ["--model_id=Qwen/Qwen3-8B", "--model_name=q", "--max-model-len=4096"]}),
+    (
+        "the module among the arguments",
+        {"command": ["/usr/bin/python3"], "args": [*SERVER[1:], "--model_id=Qwen/Qwen3-8B", "--model_name=q", "--max-model-len=4096"]},
+    ),
+    (
+        "in a script",
+        {
+            "command": ["sh", "-c", "exec python -m huggingfaceserver --model_id=$MODEL --model_name=q --max-model-len=4096"],
+            "env": [{"name": "MODEL", "value": "Qwen/Qwen3-8B"}],
+        },
+    ),
+    (
+        "with the task that it has anyway",
+        {"args": ["--model_id=Qwen/Qwen3-8B", "--model_name=q", "--task=text_generation", "--max-model-len=4096"]},
+    ),
     ("all in the command", {"command": [*SERVER, "--model_id=Qwen/Qwen3-8B", "--model_name=q", "--max-model-len=4096"]}),
 ]
 
@@ -201,12 +216,49 @@ def test_a_deployment_of_kserve_s_own_server_is_read_as_a_predictor_is(sentence:
     assert at(one.manifest, "spec.engine.maxModelLen") == 4096
     assert list(at(one.manifest, "spec.engine.extraArgs")) == ["--served-model-name=q"]
     assert "starts KServe's own server" in said(one)
+    assert "no image is in the file" not in said(one)
+    assert "the file's image is KServe's own server, vllm/vllm-openai" in said(one)
     assert "it is a patch" not in said(one)
 
 
-def test_a_python_that_runs_something_else_is_no_such_server() -> None:
-    obj = a_deployment({"image": "kserve/sklearnserver:v0.15.0", "command": ["python", "-m", "sklearnserver"]})
-    assert import_object(obj, Others.of([]), Choices()).imported == ()
+def test_the_server_s_own_image_is_no_image_of_vllm_s_in_a_predictor_either() -> None:
+    one = imported(a_predictor(image="kserve/huggingfaceserver:v0.15.0-gpu", args=["--model_id=Qwen/Qwen3-8B"]))
+    assert str(at(one.manifest, "spec.engine.image")).startswith("vllm/vllm-openai:")
+    assert "starts KServe's own server" in said(one)
+
+
+NO_SUCH_SERVER: list[dict[str, Any]] = [
+    {"image": "kserve/sklearnserver:v0.15.0", "command": ["python", "-m", "sklearnserver"]},
+    {"image": "acme/huggingfaceserver-proxy:1", "args": ["--port=8080"]},
+    {"image": "acme/x:1", "command": ["sh", "-c", "echo python -m huggingfaceserver"]},
+    {"image": "acme/x:1", "command": ["python"], "args": ["-m", "huggingfaceserver_proxy"]},
+]
+
+
+@pytest.mark.parametrize("container", NO_SUCH_SERVER, ids=str)
+def test_what_only_looks_like_it_is_no_such_server(container: dict[str, Any]) -> None:
+    assert import_object(a_deployment(container), Others.of([]), Choices()).imported == ()
+
+
+NOT_SERVED = [
+    ("a task that is no generation", ["--model_id=google-bert/bert-base-uncased", "--task=fill_mask"], "--task=fill_mask"),
+    ("in two words", ["--model_id=google-bert/bert-base-uncased", "--task", "token-classification"], "--task=token_classification"),
+    ("no model", ["--max-model-len=4096"], "containers[0].args names no model"),
+    ("a model that nobody knows", ["--model_id=$(MODEL)"], "by a variable that nobody here knows"),
+]
+
+
+@pytest.mark.parametrize(("sentence", "args", "why"), NOT_SERVED, ids=[row[0] for row in NOT_SERVED])
+def test_what_kserve_s_server_does_without_vllm_is_refused_by_name(sentence: str, args: list[str], why: str) -> None:
+    refusal = import_object(a_deployment({"image": "kserve/huggingfaceserver:v0.15.0", "args": args}), Others.of([]), Choices())
+    assert why in str(refusal), sentence
+
+
+def test_what_a_script_does_beside_the_server_is_said() -> None:
+    script = "pip install x && export VLLM_LOGGING_LEVEL=DEBUG && python -m huggingfaceserver --model_id=Qwen/Qwen3-8B"
+    one = imported(a_deployment({"image": "acme/x:1", "command": ["bash", "-c", script]}))
+    assert "pip is not carried over" in said(one)
+    assert {"name": "VLLM_LOGGING_LEVEL", "value": "DEBUG"} in at(one.manifest, "spec.template.env")
 
 
 @pytest.mark.parametrize(
@@ -216,6 +268,9 @@ def test_a_python_that_runs_something_else_is_no_such_server() -> None:
         ("said, and off", {"enablePrefixCaching": False}, False, False),
         ("not said: the chart writes that it is off", {"maxModelLen": 4096}, False, True),
         ("no vllmConfig: the chart writes nothing", {}, None, False),
+        ("said behind the chart's own, and on", {"extraArgs": ["--enable-prefix-caching"]}, True, False),
+        ("with underscores", {"extraArgs": ["--enable_prefix_caching"]}, True, False),
+        ("said behind the chart's own, and off", {"extraArgs": ["--no-enable-prefix-caching"]}, False, False),
     ],
 )
 def test_prefix_caching_of_the_production_stack_is_as_its_chart_writes_it(

@@ -7,8 +7,9 @@ nothing and knows no flag. Sources: Kubernetes, "Define a Command and Arguments 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -25,6 +26,7 @@ _LEGACY: Final = "the server of vllm.entrypoints.api_server answers /generate, a
 _BEFORE: Final = frozenset({"exec", "nohup", "time", "numactl", "env"})
 """Words that may stand before the program in a script."""
 _SAYS_NOTHING: Final = frozenset({"set", "[", "[[", "test", ":", "true", "wait"})
+_PYTHON: Final = re.compile(r"python(?:3(?:\.[0-9]{1,2})?)?")
 _TOLD: Final = re.compile(r"-[a-z]*c[a-z]*")
 _UNKNOWN: Final = re.compile(r"\$[({A-Za-z_]|`")
 _MENTIONS: Final = re.compile(r"\bvllm\s+serve\b|\bvllm\.entrypoints\b")
@@ -52,7 +54,7 @@ def serve_of(container: Part, env: Mapping[str, str], budget: Budget) -> Serve |
     _refuse_one_text(container)
     command, args = _words(container, "command"), _words(container, "args")
     field = container.at("args") if args or not command else container.at("command")
-    argv = [of_the_kubelet(word, env, budget) for word in (*command, *args)]
+    argv = words_of(container, env, budget)
     if not command:
         assumed = _by_its_entrypoint(str(container.peek("image")), argv)
         serve = None if assumed is None else Serve(tokens=tuple(argv), field=field, assumed=assumed)
@@ -65,6 +67,34 @@ def serve_of(container: Part, env: Mapping[str, str], budget: Budget) -> Serve |
     if serve is not None:
         _take(container)
     return serve
+
+
+def words_of(container: Part, env: Mapping[str, str], budget: Budget) -> tuple[str, ...]:
+    """Command and arguments as the kubelet starts them. Raises InvalidInput where they get too long."""
+    return tuple(of_the_kubelet(word, env, budget) for key in ("command", "args") for word in _words(container, key))
+
+
+def module_of(container: Part, module: str, env: Mapping[str, str], budget: Budget) -> Serve | None:
+    """What follows `python -m MODULE`, of a list or in a script, as `serve_of` reads what follows vLLM's; None where that is not started.
+
+    Raises InvalidInput of a script that names the module and cannot be read.
+    """
+
+    def behind(words: Sequence[str]) -> list[str] | None:
+        runs = bool(words) and _PYTHON.fullmatch(PurePosixPath(words[0]).name) is not None and list(words[1:3]) == ["-m", module]
+        return list(words[3:]) if runs else None
+
+    argv = words_of(container, env, budget)
+    field = container.at("args") if len(argv) > len(_words(container, "command")) else container.at("command")
+    if (script := _script(argv)) is not None:
+        return _of_a_script(*script, field, env, budget, behind) if module in script[0] else None
+    tokens = behind(argv)
+    return None if tokens is None else Serve(tokens=tuple(map(_templated, tokens)), field=field)
+
+
+def _program(words: list[str]) -> list[str]:
+    """Without what may stand before the program in a script."""
+    return list(dropwhile(_BEFORE.__contains__, words))
 
 
 def _take(container: Part) -> None:
@@ -119,18 +149,24 @@ def _templated(word: str) -> str:
     return Unknown(word) if unknown else word
 
 
-def _of_a_script(script: str, arguments: tuple[str, ...], field: str, env: Mapping[str, str], budget: Budget) -> Serve | None:
+def _of_a_script(
+    script: str,
+    arguments: tuple[str, ...],
+    field: str,
+    env: Mapping[str, str],
+    budget: Budget,
+    behind: Callable[[Sequence[str]], list[str] | None] = _after_serve,
+) -> Serve | None:
+    """By the first command that starts a server: of its words `behind` gives those that are the server's, or None."""
     if len(script) > _MOST_CHARACTERS:
         raise InvalidInput(field, len(script), f"characters are more than {_MOST_CHARACTERS}")
     exports: dict[str, str] = {}
     beside: list[str] = []
     found: list[tuple[Command, list[str], tuple[tuple[str, str], ...]]] = []
     for command in commands(script, field, env, arguments, budget):
-        words = list(command.words)
-        exports |= {} if words else dict(command.assigned)
-        while words and words[0] in _BEFORE:
-            words.pop(0)
-        tokens = _after_serve(words)
+        words = _program(list(command.words))
+        exports |= {} if command.words else dict(command.assigned)
+        tokens = behind(words)
         if tokens is not None:
             found.append((command, tokens, tuple((exports | dict(command.assigned)).items())))
         elif words and words[0] not in _SAYS_NOTHING:

@@ -12,21 +12,23 @@ from plimsoll_operator.api.inference_deployment import image_tag_version
 from plimsoll_operator.cli.importing.draft import Draft
 from plimsoll_operator.cli.importing.resources import refuse_other_builds
 
+NO_IMAGE: Final = "no image is in the file"
 _BUILDERS: Final = {
     ("ghcr.io/llm-d/llm-d-cuda", "v0.8.0"): "0.23.0",
 }
 """Images of others whose tag counts their own releases, with the vLLM that is in them."""
 
 
-def lay_image(draft: Draft, image: str | None, source: str) -> EngineVersion:
+def lay_image(draft: Draft, image: str | None, source: str, missing: str = NO_IMAGE) -> EngineVersion:
     """Put image and release; what the file does not tell is assumed, and said. Returns the release that arguments are read by.
 
+    `missing`: why there is no image where there is none.
     Raises InvalidInput of an image that is built for no GPU of NVIDIA's.
     """
     chosen = draft.choices.image or image
     if chosen is None:
         chosen = f"vllm/vllm-openai:v{draft.choices.version or NEWEST_KNOWN}"
-        draft.assume(source, f"no image is in the file, {chosen} is put in: name yours with --image, and its release with --engine-version")
+        draft.assume(source, f"{missing}, {chosen} is put in: name yours with --image, and its release with --engine-version")
     refuse_other_builds(chosen, source)
     draft.put("spec.engine.image", chosen, source)
     told = image_tag_version(chosen)

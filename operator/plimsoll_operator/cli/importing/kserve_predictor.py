@@ -11,7 +11,8 @@ from typing import Final
 
 from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.importing.draft import Choices, Draft
-from plimsoll_operator.cli.importing.hugging_face import hugging_face_server, read_arguments
+from plimsoll_operator.cli.importing.hugging_face import ITS_IMAGE, hugging_face_server, is_its_image, read_arguments
+from plimsoll_operator.cli.importing.image import NO_IMAGE
 from plimsoll_operator.cli.importing.kserve import FOLDERS, GROUP
 from plimsoll_operator.cli.importing.pod import lay_metadata
 from plimsoll_operator.cli.importing.read import Found, Others, Part
@@ -144,12 +145,20 @@ def _by_the_hugging_face_runtime(draft: Draft, predictor: Part, model: Part, *, 
     called, tokens = read_arguments(draft, model, model.words("args"))
     _take_format(model)
     kept = model.with_fields(dict.fromkeys(("args", "modelFormat", "runtime", "storageUri", "name")))
+    missing = NO_IMAGE
+    if is_its_image(model.peek("image")):
+        missing, kept = ITS_IMAGE, kept.with_fields({"image": None})
+        draft.lost(
+            model.at("image"), f"is not carried over: {model.peek('image')} starts KServe's own server, and the plan starts vllm serve"
+        )
     pod = predictor.with_fields({**dict.fromkeys(_NOT_OF_THE_POD), "containers": Found([kept], predictor.at("containers"))})
     if model.has("runtime"):
         why = "runs no vllm serve by itself" if in_the_file else f"is not in the file: read it together with its {_RUNTIMES[0]}"
         draft.lost(model.at("runtime"), f"its image and its arguments are not carried over, as it {why}")
     field = model.at("args")
-    return Server(pod=pod, container=kept, tokens=tokens, field=field, model=called, model_field=field, folders=FOLDERS)
+    return Server(
+        pod=pod, container=kept, tokens=tokens, field=field, model=called, model_field=field, folders=FOLDERS, missing=missing
+    )  # fmt: skip
 
 
 def _is_vllm(model: Part) -> bool:

@@ -30,6 +30,7 @@ _SIZES: Final = {
 }
 """Keys of vllmConfig, with the flag that the chart writes for each."""
 _SWITCHES: Final = {"enableChunkedPrefill": "enable-chunked-prefill", "enablePrefixCaching": "enable-prefix-caching"}
+_CACHING: Final = ("--enable-prefix-caching", "--no-enable-prefix-caching")
 _TEXTS: Final = {"toolCallParser": "--tool-call-parser", "chatTemplate": "--chat-template", "modelRevision": "--revision"}
 _INSTEAD: Final = {
     "pvcStorage": "the chart makes a claim for the hub's cache: put the checkpoint on a claim and name that in spec.model.source",
@@ -102,9 +103,14 @@ def _one(shared: Part, model: Part, choices: Choices) -> Draft:
 
 
 def _switches_caching_off(model: Part) -> bool:
-    """The chart writes a switch for prefix caching into every list, off where the values do not say, as long as there is a vllmConfig."""
+    """The chart writes a switch for prefix caching into every list, off where the values do not say, as long as there is a vllmConfig.
+
+    Of two switches vLLM takes the last, and extraArgs come behind the chart's own.
+    """
     config = model.part("vllmConfig")
-    return bool(config.fields) and not config.has("enablePrefixCaching")
+    extra = config.peek("extraArgs")
+    said = {str(word).partition("=")[0].replace("_", "-") for word in extra} if isinstance(extra, list) else set()
+    return bool(config.fields) and not config.has("enablePrefixCaching") and said.isdisjoint(_CACHING)
 
 
 def _say_what_the_chart_does(draft: Draft, model: Part) -> None:

@@ -14,7 +14,7 @@ from plimsoll_operator.cli.importing.arguments import Said, lay_arguments
 from plimsoll_operator.cli.importing.command_line import serve_of
 from plimsoll_operator.cli.importing.draft import Draft
 from plimsoll_operator.cli.importing.env import lay_engine_env, literals
-from plimsoll_operator.cli.importing.image import lay_image
+from plimsoll_operator.cli.importing.image import NO_IMAGE, lay_image
 from plimsoll_operator.cli.importing.pod import lay_pod
 from plimsoll_operator.cli.importing.read import Found, Ledger, Part
 from plimsoll_operator.cli.importing.resources import gpus_of
@@ -33,7 +33,8 @@ class Server:
 
     `model`: a name that stands elsewhere than in the tokens, with `model_field`; `folders`: where the format's own program would put it, as
     the arguments may have it. `nodes`: pods of one replica. `pinned`: whether an absent size is vLLM's default of 1; otherwise the
-    format's own program chooses it, as the decision does. `exports`: variables beside the container's own, by field.
+    format's own program chooses it, as the decision does. `missing`: why no image is in the container. `exports`: variables beside the
+    container's own, by field.
     """
 
     pod: Part
@@ -45,6 +46,7 @@ class Server:
     folders: tuple[str, ...] = ()
     nodes: int = 1
     pinned: bool = True
+    missing: str = NO_IMAGE
     exports: tuple[tuple[str, str], ...] = ()
     beside: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
@@ -66,7 +68,7 @@ def lay_server(draft: Draft, server: Server) -> None:
     """Put all of it. Raises InvalidInput naming the field: no model is named, or one that no source of weights can be."""
     container = server.container
     found = gpus_of(container)
-    version = lay_image(draft, container.text("image"), container.at("image"))
+    version = lay_image(draft, container.text("image"), container.at("image"), server.missing)
     said = lay_arguments(draft, server.tokens, version, server.field)
     for program in server.beside:
         draft.lost_in(server.field, f"{program} is not carried over, which the script runs too: do what it does in the image, or before")
