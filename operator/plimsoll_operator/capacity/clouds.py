@@ -26,7 +26,7 @@ _VENDORS: Final = ("nvidia", "amd", "habana", "intel")
 _AZURE_GPU: Final = "karpenter.azure.com/sku-gpu-"
 _ALIBABA_GPU: Final = "aliyun.accelerator/nvidia_"
 _COREWEAVE_GPU: Final = "gpu.nvidia.com/"
-_COREWEAVE_OWN: Final = ("gpu.coreweave.cloud/", "node.coreweave.cloud/cpu")
+_COREWEAVE_OWN: Final = ("gpu.coreweave.cloud/", "node.coreweave.cloud/cpu", "node.coreweave.cloud/type")
 _COREWEAVE_TYPE: Final = re.compile(r"(?:gd-[0-9]{1,2}x[a-z]{0,3}[0-9]|(?:g?b[0-9]{3}|h[0-9]{3}|l40s?|a100|rtxp6000)-[0-9]{1,2}x).{0,64}")
 """Instance types of CoreWeave's: gd-8xh100ib-i128, gb200-4x."""
 
@@ -53,7 +53,8 @@ def steering(labels: Mapping[str, str]) -> Labels:
     """
     if labels.get(PRODUCT_LABEL):
         return ((PRODUCT_LABEL, labels[PRODUCT_LABEL]),)
-    return next((statement.selects for statement in statements(labels) if statement.selects), ())
+    stated = next((statement.selects for statement in statements(labels) if statement.selects), ())
+    return stated or _selects(labels, (f"{_COREWEAVE_GPU}model",))
 
 
 def _gke(labels: Mapping[str, str]) -> Statement | None:

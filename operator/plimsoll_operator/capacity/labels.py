@@ -19,7 +19,7 @@ READ_PREFIXES: Final = (
     GKE_LABEL, "cloud.google.com/gke-gpu", "cloud.google.com/gke-max-shared-clients-per-gpu",
     "karpenter.k8s.aws/instance-gpu-", "eks.amazonaws.com/instance-gpu-", "karpenter.azure.com/sku-gpu-",
     "kubernetes.azure.com/accelerator", "accelerator", "gpu.nvidia.com/", "gpu.coreweave.cloud/", "aliyun.accelerator/nvidia_",
-    "node.kubernetes.io/instance-type", "node.coreweave.cloud/cpu",
+    "node.kubernetes.io/instance-type", "node.coreweave.cloud/cpu", "node.coreweave.cloud/type",
 )  # fmt: skip
 PRODUCT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 # A profile's +me and +gfx become .me and .gfx in a resource's name; -me is a profile of its own.

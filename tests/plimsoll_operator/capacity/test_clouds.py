@@ -107,6 +107,7 @@ NOT_COREWEAVES = [  # why, labels, product, doubts
     ("nor where nobody else says what it is", {MODEL: "H100_NVLINK_80GB"}, "", ("NoProduct",)),
     ("on its own nodes the name is shown", {MODEL: "RTX_A4000", COUNT: "8", TYPE: "gd-8xa4000"}, "", ("UnknownProduct",)),
     ("its labels say whose it is", {MODEL: "L40S", COUNT: "8", "gpu.coreweave.cloud/vendor": "NVIDIA"}, "NVIDIA-L40S", ()),
+    ("that of the type too", {MODEL: "GB200", COUNT: "8", "node.coreweave.cloud/type": "gb200-4x-l"}, "NVIDIA-GB200", ()),
     ("that of the CPU too", {MODEL: "L40", COUNT: "8", "node.coreweave.cloud/cpu": "intel-xeon-v4"}, "NVIDIA-L40", ()),
 ]  # fmt: skip
 

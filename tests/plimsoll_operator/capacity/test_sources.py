@@ -251,6 +251,7 @@ def test_declared_nodes_are_found_by_what_an_autoscaler_knows_of_them() -> None:
     product = ("nvidia.com/gpu.product", "NVIDIA-H200")
     assert steering({"karpenter.sh/nodepool": "gpu", f"{KARPENTER}name": "h200"}) == ((f"{KARPENTER}name", "h200"),)
     assert steering({product[0]: product[1], f"{KARPENTER}name": "h200"}) == (product,)
+    assert steering({"gpu.nvidia.com/model": "B200", "team": "a"}) == (("gpu.nvidia.com/model", "B200"),)
     assert steering({"team": "a"}) == ()
 
 

@@ -192,7 +192,10 @@ AS_KSERVE_MAKES_IT: list[tuple[str, dict[str, Any]]] = [
     ("as the module", {"command": SERVER, "args": ["--model_id=Qwen/Qwen3-8B", "--model_name=q", "--max-model-len=4096"]}),
     (
         "the module among the arguments",
-        {"command": ["/usr/bin/python3"], "args": [*SERVER[1:], "--model_id=Qwen/Qwen3-8B", "--model_name=q", "--max-model-len=4096"]},
+        {
+            "command": ["/usr/bin/python3", "-u"],
+            "args": [*SERVER[1:], "--model_id=Qwen/Qwen3-8B", "--model_name=q", "--max-model-len=4096"],
+        },
     ),
     (
         "in a script",

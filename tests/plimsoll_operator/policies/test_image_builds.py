@@ -37,6 +37,7 @@ SAYS_NOTHING = [
     "mycorp/vllm-kv-tier:v0.1-cpu",
     "vllm/vllm-openai:cpu-offload",
     "mycorp/vllm:cpu-v0.19.0",  # a tag that begins so is known of vLLM's own alone
+    "registry.corp/rocm/vllm-cuda:1",
     "user:secret@registry.corp/vllm-cpu:1",
 ]
 BUILDS = [

@@ -27,6 +27,7 @@ _BEFORE: Final = frozenset({"exec", "nohup", "time", "numactl", "env"})
 """Words that may stand before the program in a script."""
 _SAYS_NOTHING: Final = frozenset({"set", "[", "[[", "test", ":", "true", "wait"})
 _PYTHON: Final = re.compile(r"python(?:3(?:\.[0-9]{1,2})?)?")
+_SWITCH_OF_PYTHON: Final = re.compile(r"-[bBdEiIOPqsSuvx]+").fullmatch
 _TOLD: Final = re.compile(r"-[a-z]*c[a-z]*")
 _UNKNOWN: Final = re.compile(r"\$[({A-Za-z_]|`")
 _MENTIONS: Final = re.compile(r"\bvllm\s+serve\b|\bvllm\.entrypoints\b")
@@ -81,8 +82,10 @@ def module_of(container: Part, module: str, env: Mapping[str, str], budget: Budg
     """
 
     def behind(words: Sequence[str]) -> list[str] | None:
-        runs = bool(words) and _PYTHON.fullmatch(PurePosixPath(words[0]).name) is not None and list(words[1:3]) == ["-m", module]
-        return list(words[3:]) if runs else None
+        if not words or _PYTHON.fullmatch(PurePosixPath(words[0]).name) is None:
+            return None
+        behind_switches = list(dropwhile(_SWITCH_OF_PYTHON, words[1:]))
+        return behind_switches[2:] if behind_switches[:2] == ["-m", module] else None
 
     argv = words_of(container, env, budget)
     field = container.at("args") if len(argv) > len(_words(container, "command")) else container.at("command")

@@ -39,7 +39,7 @@ def built_for(image: str) -> str:
     if found is None:
         return ""
     *folders, last = found.path
-    if _ROCM_FOLDER in folders and last.startswith("vllm"):
+    if _ROCM_FOLDER in folders and last.startswith("vllm") and "cuda" not in last:
         return _BUILDS["rocm"]
     if _GAUDI_FOLDER in folders or found.registry == "vault.habana.ai":
         return _BUILDS["gaudi"]
