@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plimsoll_estimator.argument_spelling import GivenArgument
-from plimsoll_estimator.argument_values import NO_RULE, check_listed, entries, parse_int, value_of
-from plimsoll_estimator.attention_backends import check_configuration, check_name
+from plimsoll_estimator.argument_values import NO_RULE, check_listed, entries, key_value, parse_int, value_of
+from plimsoll_estimator.attention_backends import check_name
+from plimsoll_estimator.attention_config import check_configuration
 from plimsoll_estimator.engine_version import OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 
@@ -192,6 +193,8 @@ def beside_model(items: Sequence[GivenArgument], version: EngineVersion) -> dict
     said = {item.flag: item for item in items if item.values and not item.key_path}
     word = {flag: item.values[0].strip() for flag, item in said.items()}
     found: dict[str, Any] = _by_one_word(word)
+    if word.get(_IMAGES_BACKEND, "None") not in _NO_VALUE:
+        found["images_backend"] = said[_IMAGES_BACKEND].values[0]  # no name has a blank
     if word.get(_OBJECTS, _SHARED_OBJECTS_MB) != _SHARED_OBJECTS_MB and word.get("--mm-processor-cache-type") != "shm":
         found["limits_unshared_objects"] = True
     workers = said.get(_RENDERERS)
@@ -201,7 +204,7 @@ def beside_model(items: Sequence[GivenArgument], version: EngineVersion) -> dict
         found["parses_mistral_reasoning"] = True
     if word.get("--config-format") == "mistral":
         found["reads_mistral_config"] = True
-    backend = _named_backend(items)
+    backend = _named_backend(items, version)
     if backend is not None:
         found["attention_backend"] = backend
     flash = entries(items, _ATTENTION, "flash_attn_version", version)
@@ -215,8 +218,6 @@ def beside_model(items: Sequence[GivenArgument], version: EngineVersion) -> dict
 
 def _by_one_word(word: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if word.get(_IMAGES_BACKEND, "None") not in _NO_VALUE:
-        found["images_backend"] = word[_IMAGES_BACKEND]
     if word.get("--logprobs-mode", "").startswith("processed_"):
         found["processes_logprobs"] = True
     if word.get("--convert", "auto") not in ("auto", "none"):
@@ -226,19 +227,20 @@ def _by_one_word(word: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def _named_backend(items: Sequence[GivenArgument]) -> str | None:
+def _named_backend(items: Sequence[GivenArgument], version: EngineVersion) -> str | None:
     """The attention backend by its flag, as a key of --attention-config or in it (config/attention.py: validate_backend_before)."""
-    return next((word.strip().upper() for _, word in reversed(_said_backends(items)) if isinstance(word, str)), None)
+    return next((word.upper() for _, word in reversed(_said_backends(items, version)) if isinstance(word, str)), None)
 
 
-def _said_backends(items: Sequence[GivenArgument]) -> list[tuple[GivenArgument, object]]:
+def _said_backends(items: Sequence[GivenArgument], version: EngineVersion) -> list[tuple[GivenArgument, object]]:
     """Every place that names an attention backend, and what is written there; not where the release is left to choose."""
     found: list[tuple[GivenArgument, object]] = []
     for item in items:
         if item.flag == _BACKEND:
             found += [(item, word) for word in item.values[:1] if word not in _NO_VALUE]
         elif item.flag == _ATTENTION and item.key_path == ("backend",):
-            found += [(item, word) for word in item.values[:1] if word != "null"]
+            _, word = key_value("backend", item.values[0], version)
+            found += [(item, word)] if word is not None else []
         elif item.flag == _ATTENTION and not item.key_path and isinstance(config := value_of(item), Mapping):
             found += [(item, config["backend"])] if config.get("backend") is not None else []
     return [(item, word) for item, word in found if not (isinstance(word, str) and word.lower() == "auto")]
@@ -248,12 +250,10 @@ def _check_backends(items: Sequence[GivenArgument], version: EngineVersion) -> N
     """config/attention.py: AttentionConfig and AttentionBackendEnum."""
     for item in items:
         if item.flag == _ATTENTION:
-            # a value by its key alone is looked at where it names a backend
-            config = {item.key_path[0]: None} if item.key_path else value_of(item)
-            check_configuration(item.spelling, config, version)
-    for item, word in _said_backends(items):
+            check_configuration(item.spelling, entries([item], _ATTENTION, None, version), version)
+    for item, word in _said_backends(items, version):
         if not isinstance(word, str):
-            raise InvalidInput(item.spelling, str(word), "names an attention backend by its number: write its name")
+            raise InvalidInput(item.spelling, str(word), "must be the name of an attention backend")
         check_name(item.spelling, word, version)
     if version < _AUTO_BACKEND:  # validate_backend_before: the name is looked up as it is
         auto = next((item for item in items if item.flag in (_BACKEND, _ATTENTION) and _leaves_it_open(item)), None)

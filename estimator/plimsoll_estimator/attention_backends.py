@@ -11,7 +11,6 @@ answers are given, and who asks refuses what both refuse.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -75,7 +74,7 @@ def _names(version: EngineVersion) -> tuple[frozenset[str], frozenset[str]]:
 def check_name(spelling: str, word: str, version: EngineVersion) -> None:
     """Raises InvalidInput where the release has no backend of this name: "Unknown attention backend". Capitals do not matter."""
     known, possible = _names(version)
-    name = word.strip().upper()
+    name = word.upper()
     if name in possible:
         if name not in known:
             raise InvalidInput(spelling, word, f"is not known to be an attention backend of vLLM {version} yet: name {_ORDINARY}")
@@ -96,68 +95,8 @@ def check_images_name(spelling: str, word: str, version: EngineVersion) -> None:
     """Raises InvalidInput where the release does not run what sees images by a backend of this name."""
     check_name(spelling, word, version)
     names = next((names for since, before, names in _OF_IMAGES if version.within(since, before)), None)
-    if names is not None and word.strip().upper() not in names:
+    if names is not None and word.upper() not in names:
         raise InvalidInput(spelling, word, f"does not run what sees images in vLLM {version}: name one of {', '.join(sorted(names))}")
-
-
-_FROM_THE_START: Final = EngineVersion(0, 13)
-_KEYS: Final = (
-    # from when a key of --attention-config may be there, from when it is gone; the keys
-    (_FROM_THE_START, None, "backend disable_flashinfer_q_quantization flash_attn_max_num_splits_for_cuda_graph flash_attn_version"),
-    (_FROM_THE_START, None, "use_trtllm_attention"),
-    (_FROM_THE_START, EngineVersion(0, 22), "disable_flashinfer_prefill use_cudnn_prefill use_trtllm_ragged_deepseek_prefill"),
-    (_FROM_THE_START, EngineVersion(0, 29), "use_prefill_decode_attention"),
-    (EngineVersion(0, 16, 1), None, "use_prefill_query_quantization"),
-    (EngineVersion(0, 19, 2), None, "tq_max_kv_splits_for_cuda_graph"),
-    (EngineVersion(0, 19, 2), EngineVersion(0, 30), "use_fp4_indexer_cache"),
-    (EngineVersion(0, 20, 1), None, "flex_attn_block_m flex_attn_block_n flex_attn_kv_block_size flex_attn_q_block_size"),
-    (EngineVersion(0, 20, 1), None, "mla_prefill_backend use_non_causal"),
-    (EngineVersion(0, 22, 1), None, "indexer_kv_dtype"),
-    (EngineVersion(0, 25, 2), None, "backend_per_kind sparse_mla_force_mqa"),
-    (EngineVersion(0, 26, 1), None, "minimax_m3_msa_decode_backend"),
-    (EngineVersion(0, 29, 1), None, "hisparse_config"),
-    (EngineVersion(0, 30, 1), None, "indexer_sparse_logits"),
-    (EngineVersion(0, 31, 1), None, "sparse_mla_prefill_workspace_factor tokenspeed_mla_min_split_kv"),
-    (EngineVersion(0, 32, 1), None, "indexer_tp_shard_min_rows minimax_m3_indexer_cp trtllm_ragged_backend"),
-)
-"""config/attention.py: AttentionConfig, read in one release of each minor from 0.13 to 0.33 but 0.15, 0.21, 0.23 and 0.24."""
-_KEYS_HELD: Final = EngineVersion(0, 16)
-"""Before, a key that nobody knows is passed over (called in 0.14.1); from here on it ends the start (config/utils.py: extra="forbid")."""
-_FOURTH: Final = EngineVersion(0, 17)
-_SWITCHES: Final = frozenset(
-    {
-        "disable_flashinfer_prefill", "disable_flashinfer_q_quantization", "indexer_sparse_logits", "sparse_mla_force_mqa",
-        "use_cudnn_prefill", "use_non_causal", "use_prefill_decode_attention", "use_prefill_query_quantization",
-        "use_trtllm_ragged_deepseek_prefill",
-    }
-)  # fmt: skip
-_OPEN_SWITCHES: Final = frozenset({"use_trtllm_attention"})
-"""Which may be null, too: then the release chooses."""
-_SWITCH_WORDS: Final = frozenset({"true", "false", "t", "f", "yes", "no", "y", "n", "on", "off", "1", "0"})
-"""What is a switch to pydantic, in any case, beside JSON's true, false, 1 and 0 (called in 0.14.1, 0.19.1 and 0.32.0)."""
-
-
-def check_configuration(spelling: str, config: object, version: EngineVersion) -> None:
-    """Raises InvalidInput for what AttentionConfig refuses of the value of --attention-config, and for a key that has no rule here."""
-    if not isinstance(config, Mapping):
-        raise InvalidInput(spelling, str(config), "must be a JSON object")
-    known = {name for since, before, names in _KEYS if version.within(since, before) for name in names.split()}
-    unknown = next((str(name) for name in config if name not in known), None)
-    if unknown is not None and version >= _KEYS_HELD:
-        raise InvalidInput(spelling, unknown, f"is no key of --attention-config in vLLM {version}: leave it out")
-    if "backend_per_kind" in known & config.keys():
-        limit = "has no rule yet: name one backend for all layers by --attention-backend, or leave it out"
-        raise InvalidInput(spelling, "backend_per_kind", limit)
-    fourth = (2, 3, 4) if version >= _FOURTH else (2, 3)
-    if config.get("flash_attn_version") not in (None, *fourth):
-        raise InvalidInput(spelling, str(config["flash_attn_version"]), f"is no flash_attn_version of vLLM {version}: use one of {fourth}")
-    for name in (_SWITCHES | _OPEN_SWITCHES) & known & config.keys():
-        if not _is_switch(config[name]) and not (name in _OPEN_SWITCHES and config[name] is None):
-            raise InvalidInput(spelling, str(config[name]), f"must be true or false for {name}")
-
-
-def _is_switch(value: object) -> bool:
-    return value in (0, 1) if isinstance(value, int | float) else isinstance(value, str) and value.lower() in _SWITCH_WORDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
