@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 from plimsoll_estimator.argument_spelling import GivenArgument
 from plimsoll_estimator.argument_table import ArgumentRow
-from plimsoll_estimator.argument_values import NO_RULE, value_of
+from plimsoll_estimator.argument_values import NO_RULE, value_of, whole_number
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.units import GIB, MIB
@@ -158,11 +158,13 @@ _LARGEST: Final = frozenset({"max_cudagraph_capture_size", "loader_buffer_bytes"
 
 def _sizes(values: object, item: GivenArgument) -> dict[str, int]:
     """Graphs for a list of batch sizes: counted up to the largest; more sizes than the usual list has are a reserve of their own."""
-    found = values if isinstance(values, list) else []
-    if not found or any(isinstance(one, bool) or not isinstance(one, int) or not 0 < one <= 1 << 20 for one in found):
+    found = [whole_number(one) for one in values] if isinstance(values, list) else []
+    sizes = sorted({one for one in found if one is not None and 0 < one <= 1 << 20})
+    if not sizes or any(one not in sizes for one in found):
         raise InvalidInput(item.spelling, " ".join(item.tokens), "must be whole numbers above 0")
-    usual = 3 + max(found) // 8
-    return {"max_cudagraph_capture_size": max(found), "reserved_gpu_bytes": max(0, len(set(found)) - usual) * 24 * MIB}
+    # Of any number of the smallest: which of them are within a batch is not known here.
+    beyond = max(count - (3 + size // 8) for count, size in enumerate(sizes, 1))
+    return {"max_cudagraph_capture_size": sizes[-1], "reserved_gpu_bytes": max(0, beyond) * 24 * MIB}
 
 
 def _capture_sizes(item: GivenArgument, value: str | None) -> dict[str, int] | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from plimsoll_estimator.argument_spelling import GivenArgument
-from plimsoll_estimator.argument_values import entries
+from plimsoll_estimator.argument_values import entries, whole_number
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.resolved import GraphMode
@@ -27,8 +27,13 @@ _BY_LEVEL: Final = EngineVersion(0, 12)
 _COMPILES_FOR_EVERY_KIND: Final = EngineVersion(0, 13)
 _FALLS_BACK: Final = (EngineVersion(0, 28, 1), EngineVersion(0, 30))
 """From here on pieces that nothing compiles leave whole graphs of decodes; between the two releases nobody looked."""
-_COMPILED: Final = ("3", "VLLM_COMPILE", "PIECEWISE")
-"""Modes of compilation that cut the model into pieces: by number, by name, by its name up to 0.11.0."""
+_KINDS: Final = ("NONE", "PIECEWISE", "FULL", "FULL_DECODE_ONLY", "FULL_AND_PIECEWISE")
+"""CUDAGraphMode; the first three have their place as a number."""
+_MODES: Final = ("NONE", "STOCK_TORCH_COMPILE", "DYNAMO_TRACE_ONCE", "VLLM_COMPILE")
+"""CompilationMode, each with its place as a number."""
+_COMPILED: Final = "VLLM_COMPILE"
+_PAIRS_FROM: Final = 3
+"""Kinds from here on are pairs of others, and have no number."""
 _OF_LEVEL: Final = {0: "NONE", 1: "PIECEWISE"}
 _USUAL: Final = "FULL_AND_PIECEWISE"
 
@@ -42,11 +47,21 @@ def captured_kind(items: Sequence[GivenArgument], version: EngineVersion, *, eag
     said = entries(items, _COMPILATION, None, version)
     config = said if isinstance(said, Mapping) else {}
     level = _level(entries(items, _LEVEL, None, version)) if version >= _BY_LEVEL else None
-    kind = config.get("cudagraph_mode")
-    kind = kind.upper() if isinstance(kind, str) else _OF_LEVEL.get(2 if level is None else level, _USUAL)
+    kind = _named(config.get("cudagraph_mode"), _KINDS) or _OF_LEVEL.get(2 if level is None else level, _USUAL)
     if not _compiles(said, level):
         kind = _uncompiled(kind, version)
     return "none" if kind == "NONE" else "piecewise" if kind == "PIECEWISE" else None
+
+
+def _named(value: object, names: tuple[str, ...]) -> str | None:
+    """The member of an enumeration by its name in any case, or its number, as the validators of CompilationConfig read it; None: there is
+    none. Called in 0.14.1, 0.19.1, 0.25.1 and 0.32.0.
+    """
+    if isinstance(value, str):
+        return value.upper() if value.upper() in names else None
+    number = whole_number(value)
+    numbered = names[:_PAIRS_FROM] if names == _KINDS else names
+    return numbered[number] if number is not None and 0 <= number < len(numbered) else None
 
 
 def _level(word: object) -> int | None:
@@ -56,7 +71,7 @@ def _level(word: object) -> int | None:
 def _compiles(said: object, level: int | None) -> bool:
     """Whether the model is compiled in pieces, by the mode that is said, else by the level."""
     mode = said.get("mode") if isinstance(said, Mapping) else said
-    return str(mode).upper() in _COMPILED if mode is not None else level != 0
+    return level != 0 if mode is None else _named(mode, _MODES) == _COMPILED
 
 
 def _uncompiled(kind: str, version: EngineVersion) -> str:
@@ -69,15 +84,35 @@ def _uncompiled(kind: str, version: EngineVersion) -> str:
     return "NONE" if kind == "PIECEWISE" else kind
 
 
-def check_sizes(items: Sequence[GivenArgument], version: EngineVersion) -> None:
-    """Raises InvalidInput where the largest size is said twice and differs: "should be consistent with the max value of
-    cudagraph_capture_sizes". Not to be asked where no graph is captured.
+def check_graphs(items: Sequence[GivenArgument], version: EngineVersion) -> None:
+    """Raises InvalidInput for what CompilationConfig refuses of kinds, modes and sizes, whether there are graphs or not."""
+    config = entries(items, _COMPILATION, None, version)
+    if not isinstance(config, Mapping) or version < _BY_MODE:
+        return
+    kind, mode = config.get("cudagraph_mode"), config.get("mode")
+    if kind is not None and _named(kind, _KINDS) is None:
+        raise InvalidInput(f"{_COMPILATION}.cudagraph_mode", str(kind), f"must be one of {', '.join(_KINDS)} in vLLM {version}")
+    if mode is not None and _named(mode, _MODES) is None:
+        raise InvalidInput(f"{_COMPILATION}.mode", str(mode), f"must be one of {', '.join(_MODES)} or its number in vLLM {version}")
+    sizes, largest = config.get("cudagraph_capture_sizes"), config.get("max_cudagraph_capture_size")
+    if sizes is not None and (not isinstance(sizes, list) or None in map(whole_number, sizes)):
+        raise InvalidInput(f"{_COMPILATION}.cudagraph_capture_sizes", str(sizes), "must be a list of whole numbers")
+    if largest is not None and whole_number(largest) is None:
+        raise InvalidInput(f"{_COMPILATION}.max_cudagraph_capture_size", str(largest), "must be a whole number")
+
+
+def said_sizes(items: Sequence[GivenArgument], version: EngineVersion) -> tuple[int, ...] | None:
+    """The batch sizes that are said one by one, None where none are. Where graphs are captured only, and after `check_graphs`.
+
+    Raises InvalidInput where the largest size is said twice and differs: "should be consistent with the max value of
+    cudagraph_capture_sizes".
     """
     sizes = entries(items, _SIZES, None, version) or entries(items, _COMPILATION, "cudagraph_capture_sizes", version)
-    largest = entries(items, _LARGEST, None, version) or entries(items, _COMPILATION, "max_cudagraph_capture_size", version)
-    if version < _BY_MODE or not isinstance(sizes, list) or isinstance(largest, list | Mapping) or largest is None:
-        return
-    whole = [one for one in sizes if isinstance(one, int)]
-    if whole and str(largest) != str(max(whole)):
-        words = f"contradicts the capture sizes given, whose largest is {max(whole)}, in vLLM {version}: say one of them"
-        raise InvalidInput(_LARGEST, str(largest), words)
+    if version < _BY_MODE or not isinstance(sizes, list):
+        return None
+    whole = tuple(sorted({one for one in map(whole_number, sizes) if one is not None}))
+    largest = whole_number(entries(items, _LARGEST, None, version) or entries(items, _COMPILATION, "max_cudagraph_capture_size", version))
+    if whole and largest is not None and largest != whole[-1]:
+        words = f"contradicts the capture sizes given, whose largest is {whole[-1]}, in vLLM {version}: say one of them"
+        raise InvalidInput(_LARGEST, largest, words)
+    return whole or None

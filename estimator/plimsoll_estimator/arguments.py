@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from plimsoll_estimator.argument_core import check_older_core
 from plimsoll_estimator.argument_effects import Sums
-from plimsoll_estimator.argument_graphs import captured_kind, check_sizes
+from plimsoll_estimator.argument_graphs import captured_kind, check_graphs, said_sizes
 from plimsoll_estimator.argument_meanings import BY_MEANING, apply_meanings
 from plimsoll_estimator.argument_rules import LOOKED_UP, beside_model, check_together
 from plimsoll_estimator.argument_spelling import GivenArgument, split_arguments
@@ -127,8 +127,10 @@ def _read_graphs(engine: dict[str, Any], items: Sequence[GivenArgument], given: 
     kind = captured_kind(items, version, eager=eager)
     if kind is not None and not eager:
         engine["cudagraph_mode"] = kind
-    if kind != "none":
-        check_sizes(items, version)
+    check_graphs(items, version)
+    sizes = said_sizes(items, version) if kind != "none" else None
+    if sizes is not None:
+        engine["cudagraph_capture_sizes"] = sizes
     return kind != "none"
 
 

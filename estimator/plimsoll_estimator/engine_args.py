@@ -14,6 +14,7 @@ from plimsoll_estimator.hf_config import HfConfig
 
 _EAGLE: Final = frozenset({"eagle", "eagle3"})
 _OF_MODULES: Final = "mtp"
+_MOST_SIZES: Final = 1 << 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +117,8 @@ class EngineArgs:
     processes_logprobs: bool | None = None
     """`--logprobs-mode` asks for what sampling leaves of the logits: FlashInfer's sampler does not hand it out."""
     long_prefill_token_threshold: int | None = None
+    cudagraph_capture_sizes: tuple[int, ...] | None = None
+    """Batch sizes that are to be captured, where they are said one by one: of these the ones within max_num_batched_tokens are."""
     cudagraph_mode: str | None = None
     """`none` or `piecewise`, where --compilation-config or -O asks for fewer CUDA graphs than the release captures by itself."""
 
@@ -186,6 +189,10 @@ def _typed(name: str, value: Any, kind: str) -> Any:
         if not isinstance(value, str) or len(value) > 200:
             raise InvalidInput(name, value, "must be a string of at most 200 characters")
         return value
+    if kind.startswith("tuple"):
+        if not isinstance(value, list | tuple) or not 0 < len(value) <= _MOST_SIZES:
+            raise InvalidInput(name, value, f"must be a list of 1 to {_MOST_SIZES} whole numbers")
+        return tuple(_number(name, one, whole=True) for one in value)
     if not isinstance(value, Mapping):
         raise InvalidInput(name, value, "must be an object")
     return HfConfig(value, name) if kind.startswith("HfConfig") else value

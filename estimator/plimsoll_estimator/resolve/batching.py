@@ -73,6 +73,8 @@ def _tier(gpu: Gpu, version: EngineVersion) -> tuple[int, int]:
 
 def capture_size(args: EngineArgs, architecture: str, gpu: Gpu, version: EngineVersion, *, seqs: int, tokens: int) -> int:
     """The largest batch captured as a CUDA graph, where there are graphs (vLLM config/vllm.py:_set_cudagraph_sizes)."""
+    if args.cudagraph_capture_sizes is not None:
+        return max((size for size in args.cudagraph_capture_sizes if size <= tokens), default=0)
     if args.max_cudagraph_capture_size == 0:
         words = "must be at least 1 where there are CUDA graphs: --enforce-eager leaves them out"
         raise InvalidInput("engine_args.max_cudagraph_capture_size", 0, words)

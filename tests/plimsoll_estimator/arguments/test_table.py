@@ -230,7 +230,7 @@ def test_every_field_of_engine_args_that_can_have_a_flag_has_one() -> None:
     flagged |= {"loader_buffer_bytes", "weights_on_host", "reserved_gpu_bytes", "reserved_host_bytes", "unruled"}  # what several add up to
     flagged |= {"limits_unshared_objects", "renders_beside_cache", "long_prefill_token_threshold"}  # of several arguments
     flagged |= {"parses_mistral_reasoning", "reads_mistral_config", "attention_backend", "convert", "performance_mode", "images_backend"}
-    flagged |= {"processes_logprobs", "cudagraph_mode", "flash_attn_version"}
+    flagged |= {"processes_logprobs", "cudagraph_capture_sizes", "cudagraph_mode", "flash_attn_version"}
     assert {name for name in EngineArgs.__dataclass_fields__ if name not in flagged} == set()
 
 

@@ -373,6 +373,12 @@ def test_throughput_doubles_the_defaults_that_nobody_pinned(given: dict[str, Any
         # ... which is not asked where nothing is captured (called in 0.25.1)
         (["--cudagraph-capture-sizes", "1", "2", "--max-cudagraph-capture-size=4", "--enforce-eager"], True),
         (["--enforce-eager", '--compilation-config={"max_cudagraph_capture_size": 8, "cudagraph_capture_sizes": [4]}'], True),
+        # numbers as pydantic reads them (called in 0.14.1, 0.19.1, 0.25.1 and 0.32.0)
+        (['--compilation-config={"max_cudagraph_capture_size": 16.0, "cudagraph_capture_sizes": [1, 16]}'], True),
+        (['--compilation-config={"max_cudagraph_capture_size": "16", "cudagraph_capture_sizes": ["1", "16"]}'], True),
+        (['--compilation-config={"max_cudagraph_capture_size": "16", "cudagraph_capture_sizes": ["1", "8"]}'], False),
+        (["-cc.cudagraph_capture_sizes=[1,2]", "-cc.max_cudagraph_capture_size=16"], False),
+        (["-cc.cudagraph_capture_sizes=[1,2]", "-cc.max_cudagraph_capture_size=2"], True),
         # config/vllm.py 0.19.1:1386: "and cudagraph_mode != CUDAGraphMode.NONE"
         (["--cudagraph-capture-sizes", "1", "2", "--max-cudagraph-capture-size=16", "-cc.cudagraph_mode=none"], True),
         (['--compilation-config={"max_cudagraph_capture_size": 8, "cudagraph_capture_sizes": [4], "cudagraph_mode": "NONE"}'], True),

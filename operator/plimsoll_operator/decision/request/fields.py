@@ -62,6 +62,7 @@ FIELD_OF: Final[Mapping[str, str]] = {
     "swap_space": EXTRA_ARGS,
     "runner": EXTRA_ARGS,
     "max_cudagraph_capture_size": EXTRA_ARGS,
+    "cudagraph_capture_sizes": EXTRA_ARGS,
     "cudagraph_mode": EXTRA_ARGS,
     "flash_attn_version": EXTRA_ARGS,
     "cpu_offload_gb": EXTRA_ARGS,
