@@ -89,6 +89,24 @@ def fp8_caches() -> list[str]:
     return table(["vLLM", *(f"{one // 10}.{one % 10} ({CARDS[one]})" for one in capabilities)], spans(rows))
 
 
+FP8_CACHES_BELOW = (
+    "Below 8.9 only FlashInfer reads one. Where it is not taken, Triton's kernels do not compile for it: up to 0.23.0 the start fails",
+    "while graphs are captured, and with `--enforce-eager` every request fails (vllm#26431: a 3090 with 0.11.0); since 0.24.0 the",
+    "backend refuses the cache. 0.11.0 takes Triton on all of Ampere; below 8.0, and on Hopper for other heads, FlexAttention, which",
+    "refuses. Turing had FlashInfer's cache from 0.11.1 to 0.23.0 (vllm#47549). FlashInfer is not taken either",
+    "",
+    "- in float32, beside gpt-oss' attention sinks, or for attention to an encoder (Whisper);",
+    "- since 0.13.0 for models whose image tokens attend to one another (Gemma 3 and 4, PaliGemma); since 0.27.0 it is where",
+    "  `--limit-mm-per-prompt` leaves text alone;",
+    "- where `--attention-backend` names another backend.",
+    "",
+    "Latent attention (DeepSeek, Kimi) is apart. On 8.0 to 8.9 and 12.0 it has Triton's backend, without an fp8 cache up to 0.17.1,",
+    "and with one from 8.9 on since 0.18.0; FlashMLA (9.0) and CUTLASS (10.0) read one since 0.10.2.",
+    "",
+)
+"""What stands below the table of fp8 caches."""
+
+
 def page() -> str:
     """The whole page."""
     unstable = spans([(", ".join(f"`{name}`" for name in unstable_in_float16(release)) or "-",) for release in RELEASES])
@@ -136,19 +154,7 @@ def page() -> str:
         "",
         *fp8_caches(),
         "",
-        "Below 8.9 only FlashInfer reads one. Where it is not taken, Triton's kernels do not compile for it: up to 0.23.0 the start fails",
-        "while graphs are captured, and with `--enforce-eager` every request fails (vllm#26431: a 3090 with 0.11.0); since 0.24.0 the",
-        "backend refuses the cache. 0.11.0 takes Triton on all of Ampere; below 8.0, and on Hopper for other heads, FlexAttention, which",
-        "refuses. Turing had FlashInfer's cache from 0.11.1 to 0.23.0 (vllm#47549). FlashInfer is not taken either",
-        "",
-        "- in float32, beside gpt-oss' attention sinks, or for attention to an encoder (Whisper);",
-        "- since 0.13.0 for models whose image tokens attend to one another (Gemma 3 and 4, PaliGemma); since 0.27.0 it is where",
-        "  `--limit-mm-per-prompt` leaves text alone;",
-        "- where `--attention-backend` names another backend.",
-        "",
-        "Latent attention (DeepSeek, Kimi) is apart. On 8.0 to 8.9 and 12.0 it has Triton's backend, without an fp8 cache up to 0.17.1,",
-        "and with one from 8.9 on since 0.18.0; FlashMLA (9.0) and CUTLASS (10.0) read one since 0.10.2.",
-        "",
+        *FP8_CACHES_BELOW,
     ]
     return "\n".join(lines)
 

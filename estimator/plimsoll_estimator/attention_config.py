@@ -48,8 +48,6 @@ _OPEN_SWITCHES: Final = frozenset({"use_trtllm_attention"})
 """Which may be null, too: then the release chooses."""
 _SWITCH_WORDS: Final = frozenset({"true", "false", "t", "f", "yes", "no", "y", "n", "on", "off", "1", "0"})
 """What is a switch to pydantic, in any case, beside JSON's true, false, 1 and 0 (called in 0.14.1, 0.19.1 and 0.32.0)."""
-
-
 _ANY_NUMBER: Final = (-(1 << 62), 1 << 62)
 _NUMBERS: Final[Mapping[str, tuple[int, int]]] = {
     "flash_attn_max_num_splits_for_cuda_graph": _ANY_NUMBER,
@@ -107,7 +105,7 @@ def _check_value(spelling: str, name: str, value: object, version: EngineVersion
     if name == "flash_attn_version":
         versions = (2, 3, 4) if version >= _FOURTH else (2, 3)
         if value is not None and (isinstance(value, bool) or value not in versions):
-            limit = f"is no flash_attn_version of vLLM {version}: use one of {versions}"
+            limit = f"is no flash_attn_version of vLLM {version}: use one of {', '.join(map(str, versions))}"
     elif name in _SWITCHES or name in _OPEN_SWITCHES:
         if not _is_switch(value) and not (name in _OPEN_SWITCHES and value is None):
             limit = f"must be true or false for {name}"
