@@ -19,6 +19,7 @@ COMMANDS: Final = (  # name, what it answers
     ("import", "InferenceDeployments out of manifests that run vLLM some other way"),
     ("init", "a manifest to begin with, its choices explained in comments"),
     ("status", "how an InferenceDeployment is doing: plan, pods, what stands in the way and what next"),
+    ("report", "one page of HTML: memory predicted, allocated and observed, pools, what is refused and what would do"),
     ("profile", "a model's shape as a ModelProfile"),
     ("models", "the shipped catalogue of model shapes"),
     ("gpus", "the GPU products whose memory is known"),

@@ -5,7 +5,7 @@ docs/upgrade.md describes the mapping. Decides nothing and reads no file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -106,16 +106,16 @@ def comparison_lines(name: str, comparison: Comparison) -> list[str]:
     present, others = comparison.present, comparison.others
     if not others:
         return [f"{name}: vLLM {present.version} is compared with itself: no other release was named for it"]
-    lines = [f"{name}: {_headline(other)}" for other in others]
+    lines = [f"{name}: {headline(other)}" for other in others]
     lines += _table(list(comparison.judged))
     if said := _said(present, present.warnings):
         lines += ["", f"vLLM {present.version}, the present release", *_indented(said)]
     for other in others:
-        lines += ["", f"vLLM {other.judged.version}", *_indented(_differences(other, present.version))]
+        lines += ["", f"vLLM {other.judged.version}", *_indented(differences(other, present.version))]
     return lines
 
 
-def _headline(found: Difference) -> str:
+def headline(found: Difference) -> str:
     """What becomes of the request, and the figures that its users notice."""
     moved = {change.name: change for change in found.figures}
     told = ", ".join(f"{label} {moved[name].new} instead of {moved[name].old}" for label, name in _TOLD if name in moved)
@@ -126,15 +126,20 @@ def _indented(lines: list[str]) -> list[str]:
     return [f"  {line}" for line in lines]
 
 
-def _table(columns: list[Judged]) -> list[str]:
-    """One line a figure; a star where not all releases have the same."""
+def comparison_cells(columns: Sequence[Judged]) -> list[list[str]]:
+    """The figures side by side: a head with the releases, then a row each, whose first cell is its label."""
     cells = [["", *(f"vLLM {judged.version}" for judged in columns)], ["verdict", *(_verdict(judged.verdict) for judged in columns)]]
     plans = [judged.plan for judged in columns]
     for row in _ROWS:
         values = [None if plan is None else row.value(plan) for plan in plans]
         if any(value not in (None, row.usual) for value in values):
             cells.append([row.label, *(_cell(row, value, values[0]) for value in values)])
-    starred = [(not (row[0] and len(set(row[1:])) > 1), row) for row in cells]
+    return cells
+
+
+def _table(columns: list[Judged]) -> list[str]:
+    """One line a figure; a star where not all releases have the same."""
+    starred = [(not (row[0] and len(set(row[1:])) > 1), row) for row in comparison_cells(columns)]
     widths = [max(len(row[place]) for _, row in starred) for place in range(len(columns) + 1)]
     return [
         f"{' ' if same else '*'} " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -182,7 +187,8 @@ def _said(judged: Judged, warnings: tuple[str, ...]) -> list[str]:
     return lines + manifest_lines(judged)
 
 
-def _differences(found: Difference, present: EngineVersion) -> list[str]:
+def differences(found: Difference, present: EngineVersion) -> list[str]:
+    """What is to be said of one other release beside its figures, a line each."""
     lines = _said(found.judged, found.warnings_new)
     lines += [f"no longer warned: {line}" for line in found.warnings_gone if found.judged.plan is not None]
     lines += [f"argument {_moved(change.name, change)}" for change in found.arguments]

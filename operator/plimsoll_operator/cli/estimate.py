@@ -41,6 +41,7 @@ from plimsoll_operator.cli.estimate_text import comparison_lines, quick_lines, t
 from plimsoll_operator.cli.files import at_most, lines
 from plimsoll_operator.cli.models import not_in_catalogue
 from plimsoll_operator.cli.nicknames import gpu_named, model_called
+from plimsoll_operator.cli.screen import screen_of_stdout
 
 _STATUS: Final = {"starts": 0, "refused": 1}
 _BAD_INPUT: Final = 2
@@ -89,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
         print_data(case, options.output)
         return _STATUS.get(str(case["verdict"]), _BAD_INPUT)
     answer = question.ask(question.args)
-    lines = table_lines(question.name, answer) + _provenance(options, question.config)
+    lines = table_lines(question.name, answer, screen_of_stdout()) + _provenance(options, question.config)
     if options.explain:
         lines += ["", *explanation_lines(question.config, answer)]
     if options.compare:

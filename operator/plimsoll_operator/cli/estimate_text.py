@@ -25,8 +25,11 @@ from plimsoll_estimator import (
     quick,
     requested_bytes,
 )
+from plimsoll_operator.cli.bars import bar_rows
+from plimsoll_operator.cli.screen import Screen
 
 WIDTH = 100
+_PIPE = Screen()
 _TENSOR_SIZES = (1, 2, 4, 8)
 _PIPELINE_SIZES = (1, 2)
 
@@ -43,8 +46,8 @@ def wrapped(lines: Iterable[str]) -> Iterator[str]:
             )
 
 
-def table_lines(name: str, answer: Estimate) -> list[str]:
-    """The answer as a table: resolved arguments, bytes per rank, the cache, the verdict, host memory and load time."""
+def table_lines(name: str, answer: Estimate, screen: Screen = _PIPE) -> list[str]:
+    """The answer as a table: resolved arguments, bytes per rank (on a terminal with a bar), the cache, host memory and load time."""
     lines = [f"{name}: {answer.verdict}" + (f" ({answer.reason})" if answer.reason else "")]
     if answer.message:
         lines.append(f"  {answer.message}")
@@ -53,7 +56,7 @@ def table_lines(name: str, answer: Estimate) -> list[str]:
         return lines
     lines += [f"  {text}" for text in _resolved_lines(resolved)]
     if answer.ranks:
-        lines += ["", *_rank_table(answer, resolved)]
+        lines += ["", *_rank_table(answer, resolved), *_bar(answer, resolved, screen)]
     plan = answer.kv_plan
     if plan is not None:
         lines += [
@@ -103,6 +106,14 @@ def _rank_table(answer: Estimate, resolved: ResolvedArgs) -> Iterator[str]:
     yield f"{'per GPU':<24}" + "".join(f"{head:>14}" for head in heads)
     for row, (label, _) in enumerate(columns[0]):
         yield f"{label:<24}" + "".join(f"{format_gib(column[row][1]):>14}" for column in columns)
+
+
+def _bar(answer: Estimate, resolved: ResolvedArgs, screen: Screen) -> list[str]:
+    """The budget and what is left of the GPU; graphs are inside of the budget only as far as they are deducted from it."""
+    rank = min(answer.ranks, key=lambda rank: rank.available_kv_cache_bytes)
+    engine = rank.activation_bytes + rank.cuda_graph_bytes + rank.non_torch_bytes
+    parts = (rank.weights_bytes, engine, max(0, rank.available_kv_cache_bytes))
+    return [f"{label:<24}{value}" for label, value in bar_rows(parts, resolved.gpu.total_memory_bytes, screen)]
 
 
 def _host_lines(answer: Estimate, resolved: ResolvedArgs) -> list[str]:

@@ -5,7 +5,7 @@ Reads with the rights of whoever runs the command: what may not be listed in all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,6 +99,25 @@ def read_from(kube: Kube, world: World) -> None:
             why = "the cluster does not serve Plimsoll's kinds: install the chart"
         elif error.status == 403:
             why = "you may not read what is decided by: ask for the ClusterRole plimsoll-cluster-view of the chart"
+        raise InvalidInput("cluster", None, f"cannot be read: {why} ({' '.join(str(error).split())[:400]})") from error
+
+
+def read_deployments(kube: Kube, world: World, name: str | None, *, everywhere: bool) -> None:
+    """Add InferenceDeployments: the one of this name in the world's namespace, or all of it, or `everywhere` all that may be listed.
+
+    Their plans are those of their status: no child is asked for. Raises InvalidInput when they cannot be read.
+    """
+    namespace = world.namespace or "default"
+    try:
+        if name is not None:
+            one = kube.get(INFERENCE_DEPLOYMENTS, namespace, name)
+            found: Iterable[Manifest] = () if one is None else (one,)
+        else:
+            found = of_all_or_one(kube, INFERENCE_DEPLOYMENTS, namespace) if everywhere else pages(kube, INFERENCE_DEPLOYMENTS, namespace)
+        for item in found:
+            take_stored(world, {"apiVersion": INFERENCE_DEPLOYMENTS.api_version, "kind": INFERENCE_DEPLOYMENTS.kind, **item})
+    except ApiFailure as error:
+        why = "you may not list InferenceDeployments there" if error.status == 403 else "the API server refused or was not reached"
         raise InvalidInput("cluster", None, f"cannot be read: {why} ({' '.join(str(error).split())[:400]})") from error
 
 

@@ -21,6 +21,7 @@ from plimsoll_operator.cli.comparison_text import comparison_lines, comparison_m
 from plimsoll_operator.cli.importing import Imported, known_formats
 from plimsoll_operator.cli.load import add_namespace_argument, add_source_arguments, describe, load
 from plimsoll_operator.cli.plan_text import answer_mapping, manifest_lines, verdict_lines, verdict_mapping
+from plimsoll_operator.cli.screen import screen_of_stdout
 from plimsoll_operator.cli.world import World
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import Facts
@@ -62,7 +63,7 @@ def register(subparsers: SubParsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Decide about every InferenceDeployment of the files, under every release asked for; the worst status wins."""
     release = None if options.engine_version is None else release_named(options.engine_version, "--engine-version")
-    others = _releases(options.compare_engine)
+    others = releases_of(options.compare_engine)
     world = asked_world(options)
     if world is None:
         return BAD_INPUT
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     return worst(statuses)
 
 
-def _releases(given: list[str]) -> tuple[EngineVersion, ...]:
+def releases_of(given: list[str]) -> tuple[EngineVersion, ...]:
     """What --compare-engine names, each once. Raises InvalidInput."""
     found = tuple(dict.fromkeys(release_named(text.strip(), _COMPARE) for texts in given for text in texts.split(",")))
     if len(found) > _MOST_COMPARED:
@@ -155,7 +156,7 @@ def _print(deployment: InferenceDeployment, judged: Judged, output: str) -> None
         print(_one_line(data) if output == "json" else _document(data))
     else:
         lines = [judged.stored_as_a_warning] if judged.stored_as_a_warning else []
-        print("\n".join([*verdict_lines(name, verdict), *(f"  {line}" for line in [*lines, *manifest_lines(judged)])]))
+        print("\n".join([*verdict_lines(name, verdict, screen_of_stdout()), *(f"  {line}" for line in [*lines, *manifest_lines(judged)])]))
 
 
 def _print_comparison(name: str, comparison: Comparison, output: str) -> None:

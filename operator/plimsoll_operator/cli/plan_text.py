@@ -8,9 +8,12 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from plimsoll_estimator import format_gib
+from plimsoll_operator.cli.bars import bar_rows
+from plimsoll_operator.cli.screen import Screen
 from plimsoll_operator.upgrade import Judged
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undecided, Verdict
 
+_PIPE: Final = Screen()
 FORM: Final = "plimsoll.plan/v1"
 """Of what `plan -o json` and `-o yaml` print: keys may be added, none changes its meaning or goes while it stays. docs/plan.schema.json."""
 
@@ -56,8 +59,8 @@ def judged_mapping(judged: Judged) -> dict[str, Any]:
     return data
 
 
-def verdict_lines(name: str, verdict: Verdict) -> list[str]:
-    """The verdict, what speaks for and against it, and what would do instead."""
+def verdict_lines(name: str, verdict: Verdict, screen: Screen = _PIPE) -> list[str]:
+    """The verdict, what speaks for and against it, and what would do instead; on a terminal with a bar of one GPU's memory."""
     if isinstance(verdict, Undecided):
         return [f"{name}: Undecided ({verdict.reason})", f"  {verdict.message}", f"  {verdict.next_step}"]
     if isinstance(verdict, Reject):
@@ -67,18 +70,27 @@ def verdict_lines(name: str, verdict: Verdict) -> list[str]:
             lines += [f"  would be admitted: {offer.summary}", f"    {offer.patch_json}"]
         return lines
     word = f" against {verdict.overridden.reason}" if verdict.overridden is not None else ""
-    lines = [f"{name}: {type(verdict).__name__}{word}{_edge(verdict)}", *(f"  {line}" for line in _plan_lines(verdict.plan))]
+    lines = [
+        f"{name}: {type(verdict).__name__}{word}{_edge(verdict)}",
+        *(f"  {label:<23} {value}" for label, value in (*plan_rows(verdict.plan).items(), *_bar(verdict.plan, screen))),
+    ]
     if isinstance(verdict, Resize):
         lines += [f"  moved: {change.field} from {change.old} to {change.new}" for change in verdict.changes]
         lines += [f"    because {why}" for why in dict.fromkeys(change.why for change in verdict.changes)]
     return lines + [f"  warning: {line}" for line in verdict.warnings]
 
 
+def _bar(plan: Plan, screen: Screen) -> tuple[tuple[str, str], ...]:
+    weights, cache = plan.predicted.weights_bytes, plan.predicted.kv_cache_bytes
+    return bar_rows((weights, plan.predicted.total_bytes - weights - cache, cache), plan.gpu_total_bytes, screen)
+
+
 def _edge(verdict: Admit | Resize | Reject) -> str:
     return ", on the edge" if verdict.on_the_edge else ""
 
 
-def _plan_lines(plan: Plan) -> list[str]:
+def plan_rows(plan: Plan) -> Mapping[str, str]:
+    """A plan for people: labels and what they have."""
     parallel = f"tensor {plan.tensor_parallel_size}, pipeline {plan.pipeline_parallel_size}, data {plan.data_parallel_size}"
     if plan.decode_context_parallel_size > 1:
         parallel += f", decode context {plan.decode_context_parallel_size}"
@@ -86,7 +98,7 @@ def _plan_lines(plan: Plan) -> list[str]:
     placed = f"{plan.gpus_per_replica} x {' or '.join(plan.gpu_products)} per replica"
     placed += f" on {plan.nodes_per_replica} nodes" if plan.nodes_per_replica > 1 else ""
     budget = f"{format_gib(plan.allocated_bytes)} of {format_gib(plan.gpu_total_bytes)}"
-    rows: Mapping[str, str] = {
+    return {
         "model": plan.model,
         "engine": f"vLLM {plan.engine_version}{' (extrapolated)' if plan.extrapolated else ''}",
         "GPUs": f"{placed}, {'' if plan.available_now else 'not '}free now",
@@ -103,7 +115,6 @@ def _plan_lines(plan: Plan) -> list[str]:
         "ephemeral storage": f"{format_gib(plan.ephemeral_storage_bytes)} a pod",
         "pools": ", ".join(plan.pools),
     }
-    return [f"{label:<23} {value}" for label, value in rows.items()]
 
 
 def _needed_by(plan: Plan) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_estimator import GIB
+from plimsoll_operator.cli.bars import legend, memory_bar, painted
 from plimsoll_operator.cli.fit.rows import Card, Row, Table, is_on_the_edge, plan_of
 from plimsoll_operator.cli.screen import Screen, aligned
 from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
@@ -18,13 +19,6 @@ from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Ve
 _GAP: Final = "  "
 _NARROWEST_BAR: Final = 12
 _WIDEST_BAR: Final = 36
-_SEGMENTS: Final = (
-    ("weights", "█", "#", "blue"),
-    ("engine", "▓", "%", "yellow"),
-    ("KV cache", "▒", "=", "green"),
-    ("free", "░", ".", "grey"),
-)
-"""Parts of a GPU's memory: name, mark, mark in ASCII, colour."""
 _SOURCES: Final = {"cluster": "this cluster's GPUs", "files": "the GPUs of these files", "table": "nodes of the shipped table's GPUs"}
 _COLOURS: Final = {"yes": "green", "when free": "yellow", "on the edge": "yellow"}
 _FITS: Final = "FITS"
@@ -77,8 +71,7 @@ def _footer(table: Table, screen: Screen, again: str) -> list[str]:
     longest = "the longest of these that is served" if table.request.lengths else "the longest that is served"
     lines.append(f"{counted}: requests of so many tokens at once, with the context set to it. CONTEXT: {longest}.")
     if screen.width is not None and _bar_width(table, screen):
-        marks = ", ".join(f"{blocks if screen.blocks else plain} {name}" for name, blocks, plain, _ in _SEGMENTS)
-        lines.append(f"PER GPU: {marks}")
+        lines.append(f"PER GPU: {legend(screen)}")
     if any(_fits(row) == "on the edge" for row in table.rows):
         lines.append("on the edge: some such starts work and some do not; a shorter context is safer.")
     chosen = f"chosen of these: {table.best.plan.gpus_per_replica} x {table.best.card.product}, {layout_text(table.best.plan)}"
@@ -113,12 +106,8 @@ def _coloured(line: list[str], columns: list[_Column], screen: Screen) -> list[s
     for column, cell in zip(columns, line[1:], strict=True):
         if column.title == _FITS:
             out.append(screen.paint(cell.strip(), _COLOURS.get(cell.strip(), "bold")))
-        elif column.title == "PER GPU" and screen.colour:
-            for _, blocks, plain, colour in _SEGMENTS:
-                mark = blocks if screen.blocks else plain
-                run = mark * cell.count(mark)
-                cell = cell.replace(run, screen.paint(run, colour), 1) if run else cell
-            out.append(cell)
+        elif column.title == "PER GPU":
+            out.append(painted(cell, screen))
         else:
             out.append(cell)
     return out
@@ -208,15 +197,8 @@ def _namer(table: Table, screen: Screen) -> Callable[[Card], str]:
 
 
 def _bar(plan: Plan, width: int, screen: Screen) -> str:
-    """One GPU's memory as so many marks: each part its share, and at least one mark where it has any."""
     parts = (plan.predicted.weights_bytes, _engine_bytes(plan), plan.predicted.kv_cache_bytes)
-    inside = width - 2
-    marks = [max(1, round(part * inside / plan.gpu_total_bytes)) if part else 0 for part in parts]
-    while sum(marks) > inside:
-        marks[marks.index(max(marks))] -= 1
-    marks.append(inside - sum(marks))
-    text = "".join((blocks if screen.blocks else plain) * count for (_, blocks, plain, _), count in zip(_SEGMENTS, marks, strict=True))
-    return f"[{text}]"
+    return memory_bar(parts, plan.gpu_total_bytes, width, screen)
 
 
 def _engine_bytes(plan: Plan) -> int:
