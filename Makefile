@@ -2,8 +2,8 @@
 # Python 3.11, make, git and (for the control plane) Go, which comes from a Python package when it is missing.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
-.DEFAULT_GOAL := test
-.PHONY: demo test check check-static unit coverage bench bench-quick accuracy kind lws node demo-engine fuzz engine-config engine-manifests engine-attention test-engine docs shown dist hooks clean venv assets requirements \
+.DEFAULT_GOAL := help
+.PHONY: help demo playground test check check-static unit coverage bench bench-quick accuracy kind lws node demo-engine fuzz engine-config engine-manifests engine-attention test-engine release-drill docs shown dist hooks clean venv assets requirements \
 	unit-running unit-deciding unit-estimator unit-outside
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -13,6 +13,10 @@ STAMP := $(VENV)/.plimsoll-$(shell cat requirements-dev.txt pyproject.toml | cks
 WORK := .work
 PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 JOBS ?= auto
+
+help: ## what there is to make, in one line each
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS=$$'\t' read -r name says; do printf '%-17s %s\n' "$$name" "$$says"; done
+	@echo; echo "New here? make demo, then make playground. Changing something? make check, then CONTRIBUTING.md."
 
 # Compiled modules are kept, pytest's as well, whatever the shell says of it: else each process compiles all it imports, every time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -71,6 +75,9 @@ test: check-static assets coverage bench-quick ## lint, types and contracts, the
 demo: | $(BIN)/python ## answers for every example at once, then the whole way with real output
 	@$(BIN)/python tests/e2e/first_look.py
 	$(BIN)/python -m tests.e2e.demo
+
+playground: assets ## a cluster to try things on, with Plimsoll and fake GPUs, until Ctrl-C; says what to try
+	@exec $(BIN)/python -m tests.e2e.playground
 
 bench: $(STAMP) ## benchmarks: CPU time held to floors of the same run, so that no machine is too slow or too busy for them
 	$(PYTEST) -s tests/bench/bench_*.py

@@ -10,6 +10,7 @@ import shlex
 import statistics
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,11 @@ NAME_LABEL = "inference.plimsoll.dev/name"
 WAIT_S = 20
 LATENCY_SAMPLES = 15
 LATENCY_AIM_MS = 300
+WIDTH = 140
+NEXT = """\
+Next: make playground          keeps such a cluster until Ctrl-C, and says what to try
+      docs/quickstart.md       from nothing to a served model on a cluster of yours
+      plimsoll fit MODEL       on which GPUs a model fits (.venv/bin/plimsoll here)"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +108,7 @@ class Demo:
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
         """Announce and time a step."""
-        print(f"\n\033[1m== {title}\033[0m" if sys.stdout.isatty() else f"\n== {title}", flush=True)
+        print(painted(f"\n== {title}", 1), flush=True)
         began = time.monotonic()
         try:
             yield
@@ -111,7 +117,7 @@ class Demo:
 
     def expect(self, holds: object, sentence: str) -> None:
         """Note whether an expectation holds."""
-        print(f"   {'ok  ' if holds else 'FAIL'} {sentence}", flush=True)
+        print(f"   {painted('ok  ', 32) if holds else painted('FAIL', 31)} {sentence}", flush=True)
         if not holds:
             self.failures.append(sentence)
 
@@ -129,7 +135,7 @@ class Demo:
         print(f"$ kubectl {shlex.join(arguments)}", flush=True)
         done = self.plane.kubectl("-n", NAMESPACE, *arguments, check=False)
         text = done.stdout + done.stderr
-        print("   " + text.rstrip().replace("\n", "\n   "), flush=True)
+        print("\n".join(map(folded, text.rstrip().splitlines())), flush=True)
         return done.returncode, text
 
     def pods(self, name: str) -> list[Json]:
@@ -139,6 +145,20 @@ class Demo:
         """Return what exists in the namespace because of an InferenceDeployment."""
         found = self.plane.get("-n", NAMESPACE, "deployments,services,pods", "-l", f"{NAME_LABEL}={name}")
         return [f"{one['kind']}/{one['metadata']['name']}" for one in found["items"]]
+
+
+def painted(text: str, code: int) -> str:
+    """With an escape of that code on a terminal, plain in a pipe."""
+    return f"\033[{code}m{text}\033[0m" if sys.stdout.isatty() else text
+
+
+def folded(line: str) -> str:
+    """A line of kubectl's under our margin, over several where no screen has room for it."""
+    return (
+        textwrap.fill(line, WIDTH, initial_indent="   ", subsequent_indent=" " * 7, drop_whitespace=True)
+        if len(line) > WIDTH
+        else f"   {line}"
+    )
 
 
 def all_is_free(pool: Json) -> bool:
@@ -179,10 +199,17 @@ def show_example(demo: Demo, watch: PodWatch, path: Path) -> None:
     if seen := watch.first_pod(name):
         demo.pod_delays_ms.append(max(0.0, (seen - returned) * 1000))
     demo.wait(lambda: demo.pods(name) and all(pod["status"]["phase"] == "Running" for pod in demo.pods(name)), "its pod runs")
+    demo.wait(lambda: condition(demo, name, "Ready") == "True", "its condition Ready is True")
     demo.kubectl("get", "infd", name)
     demo.kubectl("get", "pods", "-l", f"{NAME_LABEL}={name}", "-o", "wide")
     for pod in demo.pods(name)[:1]:
         check_pod(demo, pod, expected)
+
+
+def condition(demo: Demo, name: str, kind: str) -> str:
+    """The status of a condition of an InferenceDeployment; empty where it has none."""
+    found = demo.plane.get("-n", NAMESPACE, "infd", name)
+    return next((str(one["status"]) for one in found.get("status", {}).get("conditions", []) if one["type"] == kind), "")
 
 
 def check_pod(demo: Demo, pod: Json, expected: Expected) -> None:
@@ -208,11 +235,7 @@ def show_undecided(demo: Demo, name: str, text: str, expected: Expected) -> None
     for words in expected.says:
         demo.expect(words in text, f"the warning names {words}")
 
-    def feasible() -> str:
-        found = demo.plane.get("-n", NAMESPACE, "infd", name)
-        return next((c["status"] for c in found.get("status", {}).get("conditions", []) if c["type"] == "Feasible"), "")
-
-    demo.wait(lambda: feasible() == "Unknown", "its condition Feasible is Unknown")
+    demo.wait(lambda: condition(demo, name, "Feasible") == "Unknown", "its condition Feasible is Unknown")
     demo.kubectl("get", "infd", name)
     demo.expect(not demo.children(name), "it has no Deployment, no Service and no pods")
 
@@ -316,7 +339,7 @@ def main() -> int:
     if demo.failures:
         print(f"\n{len(demo.failures)} expectation(s) failed; logs are in {workdir}:", *demo.failures, sep="\n  ")
         return 1
-    print("\nEvery expectation held.")
+    print(f"\nEvery expectation held.\n\n{NEXT}")
     return 0
 
 
