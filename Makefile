@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo playground test check check-static unit coverage bench bench-quick accuracy kind lws node demo-engine fuzz engine-config engine-manifests engine-attention test-engine release-drill docs shown dist hooks clean venv assets requirements \
+.PHONY: help demo playground test check check-static unit coverage bench bench-quick bench-size accuracy kind lws node demo-engine fuzz engine-config engine-manifests engine-attention test-engine release-drill docs shown dist hooks clean venv assets requirements \
 	unit-running unit-deciding unit-estimator unit-outside
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -85,6 +85,8 @@ bench: $(STAMP) ## benchmarks: CPU time held to floors of the same run, so that 
 bench-quick: $(STAMP) ## those of them that hold what most answers and looks cost, whatever the cluster has
 	$(PYTEST) -s tests/bench/bench_looks.py tests/bench/bench_repeated_review.py
 
+bench-size: assets ## thousands of deployments on a real API server, beside a bare client and a trivial handler; COUNT=1000, NODES=1000, REST=60 seconds, ONLY="webhook pools"
+	@$(BIN)/python -m tests.bench.size --count $(or $(COUNT),1000) --nodes $(or $(NODES),1000) --rest $(or $(REST),60) $(addprefix --only ,$(ONLY))
 
 accuracy: $(STAMP) ## predictions against what vLLM reported
 	@$(BIN)/python -m tools.accuracy
