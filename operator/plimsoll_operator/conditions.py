@@ -137,6 +137,7 @@ class Situation:
     beyond_because: Reject | None = None
     starts: StartsSeen = NO_START
     proposed_gpus: str = ""
+    closed_nodes: str = ""
 
     @property
     def capped(self) -> str:
@@ -250,6 +251,8 @@ def _capacity_available(situation: Situation) -> _Draft:
     if situation.capacity_for_missing:
         return (kind, "True", Why.BOOKED, f"{_share(missing, situation)}: on no node yet, their GPUs are booked")
     reason, message = _LACKS[situation.missing_because]
+    if situation.closed_nodes and situation.missing_because == "gpus":
+        message += f"; {situation.closed_nodes}"
     if situation.proposed_gpus and situation.missing_because == "gpus":
         message += f"; {situation.proposed_gpus} have room: status.proposedPlan is adopted by the annotation {REPLAN_ANNOTATION}"
     if situation.child is not None and situation.missing_because == "pods":

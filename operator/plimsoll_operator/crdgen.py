@@ -18,7 +18,7 @@ from typing import Any, Final, get_args
 import yaml
 
 from plimsoll_operator.api.base import ApiModel
-from plimsoll_operator.api.inference_deployment import NAME_PATTERN, InferenceDeployment
+from plimsoll_operator.api.inference_deployment import InferenceDeployment
 from plimsoll_operator.api.model_profile import ClusterModelProfile, ModelProfile
 from plimsoll_operator.api.parse import SPELLED, spelling
 from plimsoll_operator.api.policy import EngineCalibration, FitPolicy
@@ -55,7 +55,7 @@ class Kind:
     short: tuple[str, ...] = ()
     namespaced: bool = False
     scales: bool = False
-    name_pattern: str = ""
+    max_name: int = 0
     columns: tuple[Column, ...] = (_AGE,)
 
 
@@ -74,7 +74,7 @@ KINDS: Final = (
         short=("infd",),
         namespaced=True,
         scales=True,
-        name_pattern=NAME_PATTERN,
+        max_name=63,
         columns=(
             Column(name="Model", path=".spec.model.name"),
             Column(name="GPU", path=".status.plan.product"),
@@ -217,8 +217,8 @@ def _models_in(kind: type[ApiModel]) -> Iterator[type[ApiModel]]:
                 pending.extend(get_args(part))
 
 
-def _openapi(kind: type[ApiModel], name_pattern: str) -> dict[str, Any]:
-    name = {"type": "string", "maxLength": 63, "pattern": name_pattern} if name_pattern else None
+def _openapi(kind: type[ApiModel], max_name: int) -> dict[str, Any]:
+    name = {"type": "string", "maxLength": max_name} if max_name else None  # a rule that reads it costs what it may be at most
     raw = kind.model_json_schema(by_alias=True, mode="validation")
     models = {model.__name__: model for model in _models_in(kind)}
     # The API server owns the types of apiVersion, kind and metadata; naming them here could only contradict it.
@@ -257,7 +257,7 @@ def manifest(kind: Kind) -> dict[str, Any]:
         "storage": True,
         "subresources": subresources,
         "additionalPrinterColumns": [_column(column) for column in kind.columns],
-        "schema": {"openAPIV3Schema": _openapi(kind.model, kind.name_pattern)},
+        "schema": {"openAPIV3Schema": _openapi(kind.model, kind.max_name)},
     }
     names: dict[str, Any] = {"kind": name, "listKind": f"{name}List", "plural": kind.plural, "singular": name.lower()}
     if kind.short:

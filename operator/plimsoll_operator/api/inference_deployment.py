@@ -352,9 +352,8 @@ class InferenceDeployment(ApiModel):
     """What was decided and what was seen."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
-        # In the CRD this is the schema of metadata.name, so that the API server names the field itself.
         Rule(
-            cel="true",
+            cel=f"self.metadata.name.matches(r'{NAME_PATTERN}')",
             holds=lambda d: not d.metadata.name or re.fullmatch(NAME_PATTERN, d.metadata.name) is not None,
             message="must be at most 63 characters of a-z, 0-9 and -, and start with a letter: its Service carries the same name",
             field=".metadata.name",

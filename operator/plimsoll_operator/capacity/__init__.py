@@ -10,7 +10,7 @@ from plimsoll_operator.capacity.derived import DerivedPool, NodeGpus, PoolKey, S
 from plimsoll_operator.capacity.index import CapacityIndex
 from plimsoll_operator.capacity.offers import by_name, check_writable, derived_facts, is_offer, offered, pool_facts
 from plimsoll_operator.capacity.pools import MAX_LABEL_KEYS, pool_manifest, selection_status, status_without_nodes
-from plimsoll_operator.capacity.problems import Problem
+from plimsoll_operator.capacity.problems import Problem, closed_lines
 
 __all__ = [
     "MAX_LABEL_KEYS",
@@ -25,6 +25,7 @@ __all__ = [
     "by_name",
     "certain_pods",
     "check_writable",
+    "closed_lines",
     "corrections_of",
     "derived_facts",
     "fits_now",

@@ -5,6 +5,7 @@ Raised by the label readers and the index, shown in a GPUPool's problems and con
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -119,6 +120,17 @@ class Finding:
 
     problem: Problem
     detail: str = ""
+
+
+_CLOSED: Final = frozenset({Problem.CORDONED, Problem.NOT_READY, Problem.UNDER_PRESSURE, Problem.LEAVING})
+
+
+def closed_lines(lines: Iterable[str]) -> Iterator[str]:
+    """Of a pool's problems as `CountedFinding.text` writes them those for which nothing is free on a node, without their word."""
+    for line in lines:
+        word, _, said = line.partition(": ")
+        if word in _CLOSED:
+            yield said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

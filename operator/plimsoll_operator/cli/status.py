@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Final
@@ -24,8 +24,9 @@ from plimsoll_operator.cli.screen import Screen, aligned, screen_of_stdout
 from plimsoll_operator.cli.typed import check_dns_label
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import REPLAN_ANNOTATION
-from plimsoll_operator.phase import summary_of
+from plimsoll_operator.phase import Summary, summary_of
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, PODS, Kube
+from plimsoll_operator.reasons import Why
 from plimsoll_operator.text import one_line
 
 _DESCRIPTION: Final = "How an InferenceDeployment is doing. Status 0: it fits, 1: it was rejected, 3: not known, 2: it cannot be read."
@@ -33,7 +34,7 @@ _BY_FEASIBLE: Final = {"True": 0, "False": 1}
 _NOT_KNOWN: Final = 3
 _MOST_PODS: Final = 50
 _MOST_WORDS: Final = 400
-_ADOPT: Final = f'adopt it with kubectl annotate infd {{}} -n {{}} {REPLAN_ANNOTATION}="$(date +%s)" --overwrite'
+_ADOPT: Final = f'next: adopt what it could run on with kubectl annotate infd {{}} -n {{}} {REPLAN_ANNOTATION}="$(date +%s)" --overwrite'
 _GOOD: Final = {"Stalled": "False"}
 
 
@@ -71,6 +72,11 @@ class Told:
     pods: tuple[PodLine, ...] | None
     offers: tuple[str, ...]
     next_steps: tuple[str, ...]
+
+    @property
+    def adoptable(self) -> bool:
+        """Whether the proposed plan can be adopted as things stand."""
+        return bool(self.proposed) and not any(kind == "Stalled" and status == "True" for kind, status, _, _ in self.conditions)
 
     @property
     def exit_status(self) -> int:
@@ -132,14 +138,18 @@ def told_of(kube: Kube, namespace: str, name: str) -> Told:
         conditions=shown,
         pods=_pods(kube, namespace, "" if status is None else status.selector or ""),
         offers=() if status is None else tuple(str(offer.summary) for offer in status.offers),
-        next_steps=tuple(dict.fromkeys(EXPLAINED[reason][1] for kind, state, reason, _ in shown if _in_the_way(kind, state, reason))),
+        next_steps=tuple(dict.fromkeys(_next_steps(shown, summary))),
     )
 
 
-def _in_the_way(kind: str, status: str, reason: str) -> bool:
-    if kind == "AsPredicted" and status == "Unknown":
-        return False  # nobody waits for a log to be read
-    return status != _GOOD.get(kind, "True") and reason in EXPLAINED
+def _next_steps(conditions: Iterable[tuple[str, str, str, str]], summary: Summary | None) -> Iterator[str]:
+    """What the reason of the moment asks for; the other conditions repeat it, or follow from it. Before it, what a model that is not known
+    asks for, and after it what its engines took that was not planned.
+    """
+    of_kind = {kind: (state, reason) for kind, state, reason, _ in conditions}
+    moment = summary.reason if summary is not None and summary.reason != Why.READY else ""
+    reasons = [of_kind[kind][1] if of_kind.get(kind, ("",))[0] == "False" else "" for kind in ("ModelResolved", "AsPredicted")]
+    yield from (EXPLAINED[reason][1] for reason in (reasons[0], moment, reasons[1]) if reason in EXPLAINED)
 
 
 def _took(observed: ObservedStatus) -> str:
@@ -214,7 +224,7 @@ def lines_of(told: Told, screen: Screen) -> list[str]:
         f"  ready  {told.ready}",
         *([f"  now    {told.phase}" + (f" ({told.reason})" if told.reason != told.phase else "")] if told.phase else []),
         f"  plan   {told.plan}",
-        *([f"  could  {told.proposed}: {_ADOPT.format(told.name, told.namespace)}"] if told.proposed else []),
+        *([f"  could  {told.proposed}"] if told.proposed else []),
         *([f"  took   {told.took}"] if told.took else []),
         "",
     ]
@@ -233,7 +243,8 @@ def lines_of(told: Told, screen: Screen) -> list[str]:
         pods += [(pod.name, pod.state, "yes" if pod.ready else "no", str(pod.restarts), pod.last_end) for pod in told.pods]
         lines += ["", *("  ".join(row).rstrip() for row in aligned(pods, (3,)))]
     lines += ["", *(f"would be admitted: {offer}" for offer in told.offers)] if told.offers else []
-    lines += ["", *(f"next: {step}" for step in told.next_steps)] if told.next_steps else []
+    steps = [*([_ADOPT.format(told.name, told.namespace)] if told.adoptable else []), *(f"next: {step}" for step in told.next_steps)]
+    lines += ["", *steps] if steps else []
     return lines
 
 

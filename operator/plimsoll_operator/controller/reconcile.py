@@ -311,6 +311,7 @@ class Reconciler:
             pods_fail=self._last_words.add_to(self._ledger.failing(gathered.key), gathered.key[0]),
             starts=seen_of(plan, seen.starts, seen.unread),
             proposed_gpus=decided.proposed_gpus,
+            closed_nodes=decided.closed_nodes,
         )
         return situation, observed
 
@@ -326,6 +327,7 @@ class Reconciler:
                 profile=deployment.spec.model.profile.name if deployment.spec.model.profile is not None else None,
                 child_generation=int(child["metadata"]["generation"]) if child is not None else 0,
                 draft=deployment.spec.engine.speculative.model if deployment.spec.engine.speculative is not None else None,
+                has_budget=self._records.budget_of(gathered.key, deployment.metadata.uid) is not None,
             ),
         )
 

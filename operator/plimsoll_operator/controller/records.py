@@ -21,6 +21,7 @@ class Record:
     """One deployment as last reconciled. `profile` is the name it gives to the shape's profile, if it names one, `draft` its draft model.
 
     `observed` is what its engines logged of their start.
+    `has_budget`: its PodDisruptionBudget was there.
     `child_generation` is the Deployment's generation after our last look: another one means that somebody touched its spec.
     """
 
@@ -31,6 +32,7 @@ class Record:
     rejudged: Rejudged = ""
     draft: str | None = None
     observed: ObservedFigures | None = None
+    has_budget: bool = False
 
 
 class Records:

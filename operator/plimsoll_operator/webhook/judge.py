@@ -106,7 +106,11 @@ def _faults(verdict: Reject, facts: Facts) -> tuple[Fault, ...]:
     more = tuple(Fault(field=verdict.field, message=detail) for detail in verdict.details)
     if facts.bypass is Bypass.UNPROTECTED:
         more += (Fault(field="metadata.annotations", message=UNPROTECTED_BYPASS),)
-    return (Fault(field=verdict.field, message=verdict.message), *more, *(_offer(offer) for offer in verdict.offers))
+    return (
+        Fault(field=verdict.field, message=verdict.message.removeprefix(f"{verdict.field}: ")),
+        *more,
+        *(_offer(offer) for offer in verdict.offers),
+    )
 
 
 def _offer(offer: Offer) -> Fault:

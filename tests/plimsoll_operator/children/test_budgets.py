@@ -10,7 +10,7 @@ from tests.plimsoll_operator.controller_world import World
 from tests.plimsoll_operator.rendering.rendering import PLAN, wish
 
 from plimsoll_operator.names import INSTANCE_LABEL, MANAGED_LABEL, NAME_LABEL, PLAN_DIGEST_ANNOTATION
-from plimsoll_operator.ports import DEPLOYMENTS, POD_DISRUPTION_BUDGETS, Manifest
+from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, POD_DISRUPTION_BUDGETS, Manifest
 from plimsoll_operator.render import Origin as RenderOrigin
 from plimsoll_operator.render import render_budget, render_deployment, spec_digest
 
@@ -101,10 +101,24 @@ def test_what_somebody_has_changed_is_put_back(why: str, how: Callable[[Manifest
     assert world.writes(world.work) == []
 
 
-def test_one_that_is_deleted_is_made_again(world: World) -> None:
+def restored(world: World) -> list[str]:
+    return [row["note"] for row in world.kube.list_page(EVENTS).items if row["reason"] == "ChildRestored"]
+
+
+def test_one_that_is_deleted_is_made_again_and_told(world: World) -> None:
+    assert restored(world) == []
+    world.work()
     world.kube.delete(POD_DISRUPTION_BUDGETS, *KEY)
     world.work()
     assert budget(world) is not None
+    assert restored(world) == [f"the PodDisruptionBudget {NS}/chat was deleted by somebody and is made again"]
+
+
+def test_one_that_is_asked_for_again_was_deleted_by_nobody(world: World) -> None:
+    ask(world, None)
+    ask(world, {"minAvailable": 1})
+    assert budget(world) is not None
+    assert restored(world) == []
 
 
 def test_somebody_elses_of_the_name_stays_and_is_said() -> None:

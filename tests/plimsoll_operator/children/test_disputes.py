@@ -47,6 +47,37 @@ def test_who_it_was_is_read_from_the_managed_fields(rows: list[Any], who: str) -
     assert changed_by({"metadata": {"name": "chat", "managedFields": rows}}) == who
 
 
+def of_pods(manager: str, fields: Manifest, **more: Any) -> Manifest:
+    return {"manager": manager, "operation": "Update", "fieldsV1": {"f:spec": {"f:template": {"f:spec": fields}}}, **more}
+
+
+APPLIED = of_pods(
+    FIELD_MANAGER, {"f:containers": {'k:{"name":"vllm"}': {".": {}, "f:args": {}, "f:env": {'k:{"name":"A"}': {}}}}}, operation="Apply"
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "stays"),
+    [
+        pytest.param(
+            {"f:containers": {'k:{"name":"vllm"}': {"f:env": {'k:{"name":"FOO"}': {".": {}}}}}}, "containers.vllm.env.FOO", id="added"
+        ),
+        pytest.param({"f:containers": {'k:{"name":"vllm"}': {"f:args": {}}}}, "", id="what the plan sets is put back"),
+        pytest.param({"f:nodeName": {}, "f:containers": {'k:{"name":"side"}': {}}}, "nodeName, containers.side", id="two"),
+        pytest.param({"f:containers": {"k:rubbish": {}}}, "containers.rubbish", id="a key that cannot be read"),
+        pytest.param({"f:volumes": {".": {}, 'k:{"name":"v"}': {".": {}, "f:emptyDir": {}}}}, "volumes.v", id="a list of theirs alone"),
+        pytest.param(5, "", id="rubbish"),
+    ],
+)
+def test_what_others_have_added_to_pods_is_said_to_stay(fields: Any, stays: str) -> None:
+    child = {"metadata": {"namespace": NS, "name": "chat", "managedFields": [APPLIED, of_pods("kubectl-set", fields), 7]}}
+    disputes = Disputes(Clock(), lambda _key, _seconds: None)
+    disputes.yields(KEY, "Deployment", child)
+    told = disputes.tell(KEY)
+    assert told is not None
+    assert told.message.endswith(f"is put back, {stays} stays" if stays else "what the plan sets is put back")
+
+
 def theirs(generation: int = 2) -> Manifest:
     return {"metadata": {"namespace": NS, "name": "chat", "generation": generation, "managedFields": [HPA]}}
 

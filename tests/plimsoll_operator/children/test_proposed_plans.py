@@ -5,7 +5,7 @@ from tests.plimsoll_operator.controller_world import World
 from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.names import REPLAN_ANNOTATION
-from plimsoll_operator.ports import EVENTS, INFERENCE_DEPLOYMENTS, NODES
+from plimsoll_operator.ports import EVENTS, INFERENCE_DEPLOYMENTS, NODES, PODS
 
 H100 = "NVIDIA-H100-80GB-HBM3"
 
@@ -81,3 +81,41 @@ def test_a_change_there_and_back_is_proposed_back(world: World) -> None:
     status = world.status("runs")
     assert (status["plan"]["product"], status["proposedPlan"]["product"]) == (H100, "NVIDIA-L4")
     assert world.writes(world.work) == [], "and it is said once"
+
+
+def test_a_node_that_is_lost_is_answered_with_the_gpus_that_have_room_and_its_return_takes_that_back() -> None:
+    world = World(1)
+    second = gpu_node("n1", count=1)
+    for node in (second, h100("big")):
+        world.kube.create(NODES, node)
+    world.hear()
+    world.wish("runs", 1, replicas=2)
+    world.work()
+    world.pod("runs", 1, "n0")
+    world.pod("runs", 1, "n1", suffix="2")
+    world.work()
+    assert world.status("runs")["plan"]["product"] == "NVIDIA-L4"
+    assert "proposedPlan" not in world.status("runs")
+    world.kube.delete(NODES, "", "n1")
+    world.work()
+    world.kube.delete(PODS, "team", "runs-2")
+    world.work()
+    assert world.status("runs")["proposedPlan"]["product"] == H100
+    assert f"1 x {H100} a replica have room" in message(world)
+    world.kube.create(NODES, second)
+    world.work()
+    world.controller.relist.resync()
+    world.work()
+    assert "proposedPlan" not in world.status("runs")
+
+
+def test_who_waits_is_told_of_nodes_that_take_no_pods() -> None:
+    world = World(1)
+    world.kube.create(NODES, gpu_node("n1", count=1, unschedulable=True))
+    world.hear()
+    world.wish("runs", 1, replicas=2)
+    world.work()
+    world.pod("runs", 1, "n0")
+    world.pod("runs", 1, suffix="2")
+    world.work()
+    assert "waiting for free GPUs; cordoned: nothing is free there (1 of 2 nodes)" in message(world)

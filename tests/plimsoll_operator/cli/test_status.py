@@ -127,3 +127,17 @@ def test_a_pod_that_drains_is_said_to_go_and_a_failed_engine_is_said_beside_side
 def test_sentences_are_wrapped_to_the_terminal(width: int) -> None:
     told = told_of(cluster(condition("Feasible", "False", "InsufficientKvCache", "word " * 60)), "default", "x")
     assert max(len(line) for line in lines_of(told, Screen(width=width)) if line.startswith("    ")) <= width
+
+
+def test_what_follows_from_the_cause_asks_for_nothing_of_its_own() -> None:
+    rows = [("ModelResolved", "True", "Found"), ("Feasible", "True", "Fits"), ("CapacityAvailable", "Unknown", "NoPlan")]
+    rows += [("Progressing", "False", "NameTaken"), ("Available", "False", "NameTaken"), ("Ready", "False", "NameTaken")]
+    told = told_of(cluster(*(condition(*row) for row in (*rows, ("Stalled", "True", "NameTaken")))), "default", "x")
+    assert len(told.next_steps) == 1
+    assert told.next_steps[0].startswith("Rename one of the two.")
+
+
+def test_what_serves_as_planned_asks_for_nothing() -> None:
+    rows = [("Feasible", "True", "Fits"), ("Progressing", "False", "Complete"), ("Available", "True", "MinimumReplicasAvailable")]
+    rows += [("Ready", "True", "Ready"), ("Stalled", "False", "NotStalled"), ("AsPredicted", "Unknown", "LogUnread")]
+    assert told_of(cluster(*(condition(*row) for row in rows)), "default", "x").next_steps == ()

@@ -74,3 +74,28 @@ def test_containers_that_may_not_start_as_root_are_warned_of_unless_a_user_is_na
     assert warned(runAsNonRoot=True)
     assert not warned(runAsNonRoot=True, runAsUser=1000)
     assert not warned(fsGroup=1)
+
+
+def test_what_keeps_every_pool_out_stands_in_the_message_since_status_has_no_line_for_each() -> None:
+    tainted = [
+        gpu_node(f"t{gpus}", "NVIDIA-L4", gpus, taints=[{"key": "team", "value": "a", "effect": "NoSchedule"}]) for gpus in (1, 2, 4)
+    ]
+    found = refused(verdict(store=Files(*tainted, TAINTED))).message
+    assert ", as 2 more, has taint team=a:NoSchedule, which is not tolerated; pool " in found
+    assert found.endswith("has taint dedicated=training:NoSchedule, which is not tolerated.")
+
+
+def test_a_product_that_no_pool_has_is_answered_with_those_there_are() -> None:
+    found = refused(verdict(placement={"gpuProducts": ["NVIDIA-H200"]}, store=Files(L4, T4)))
+    assert found.message == "No GPU pool matches placement: no pool has NVIDIA-H200, but NVIDIA-L4, Tesla-T4."
+
+
+@pytest.mark.parametrize(
+    ("argument", "field"),
+    [(["--port", "8001"], "spec.engine.port"), (["--model", "x"], "spec.model.name"), (["--model=x"], "spec.model.name")],
+)
+def test_an_argument_that_a_field_says_is_answered_with_the_field(argument: list[str], field: str) -> None:
+    found = refused(verdict(engine={"extraArgs": argument}, store=Files(L4)))
+    assert found.field == "spec.engine.extraArgs"
+    assert f"is what {field} says" in found.message
+    assert "leave it out here" in found.message

@@ -269,7 +269,10 @@ class Children:
                 self._kube.delete(POD_DISRUPTION_BUDGETS, *key)
             return there is not None
         if there is None:
-            self._kube.apply_new(POD_DISRUPTION_BUDGETS, wanted)  # who asks for one may be new: nobody need have deleted it
+            made = self._kube.apply_new(POD_DISRUPTION_BUDGETS, wanted)
+            record = self._records.get(key)
+            if record is not None and record.has_budget:  # else who asks for one is new, and nobody has deleted it
+                self._disputes.restored(key, {**made, "kind": POD_DISRUPTION_BUDGETS.kind})
             return True
         labels = there["metadata"].get("labels") or {}
         if holds_back(there) == holds_back(wanted) and wanted["metadata"]["labels"].items() <= labels.items():

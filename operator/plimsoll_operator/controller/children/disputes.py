@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from plimsoll_operator.controller.children.intact import others
+from plimsoll_operator.controller.children.intact import added_by_others, others
 from plimsoll_operator.dispute import Dispute, Mended
-from plimsoll_operator.ports import Key, Manifest
+from plimsoll_operator.ports import DEPLOYMENTS, LEADER_WORKER_SETS, Key, Manifest
 from plimsoll_operator.reasons import Why
 
 FIRST_SECONDS: Final = 1.0
@@ -21,6 +21,8 @@ LONGEST_SECONDS: Final = 300.0
 FORGET_SECONDS: Final = 900.0
 """So long after the last time it is put back, a change is the first one again."""
 _MAX_NAME: Final = 128
+_KEEP_WHAT_IS_ADDED: Final = frozenset({DEPLOYMENTS.kind, LEADER_WORKER_SETS.kind})
+"""These are applied, and an apply leaves what others have added beside it."""
 
 
 @dataclass(slots=True)
@@ -91,7 +93,8 @@ class Disputes:
             self._again(key, due - now)
             return True
         quarrel.put_back, quarrel.put_back_at, quarrel.due = quarrel.put_back + 1, now, None
-        quarrel.message = f"{what} was changed by {who}; what the plan sets is put back"
+        stays = added_by_others(theirs) if part in _KEEP_WHAT_IS_ADDED else ""
+        quarrel.message = f"{what} was changed by {who}; what the plan sets is put back" + (f", {stays} stays" if stays else "")
         quarrel.mended = Mended(reason=Why.CHANGED_BY_OTHERS, message=quarrel.message, occasion=_occasion(theirs))
         return False
 

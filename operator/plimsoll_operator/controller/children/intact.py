@@ -19,6 +19,8 @@ KEPT: Final = "asSet"
 """Under this name a trimmed child carries the digest."""
 TOUCHED: Final = ""
 _DEEPEST: Final = 32
+_MOST_ADDED: Final = 3
+_MOST_WORDS: Final = 120
 _QUANTITIES: Final = frozenset({"limits", "requests"})
 
 
@@ -42,6 +44,50 @@ def others(child: Manifest) -> list[Manifest]:
     """Entries of managed fields that are not the controller's, nor of a status."""
     rows = [row for row in child["metadata"].get("managedFields") or () if isinstance(row, dict)]
     return [row for row in rows if row.get("manager") and row["manager"] != FIELD_MANAGER and row.get("subresource") != "status"]
+
+
+def added_by_others(child: Manifest) -> str:
+    """Where in the pods others have added something that the controller's apply does not own: `containers.vllm.env.FOO`; empty where
+    nowhere. Text from outside, bounded.
+    """
+    rows = [row for row in child["metadata"].get("managedFields") or () if isinstance(row, dict) and not row.get("subresource")]
+    ours = [row for row in rows if row.get("manager") == FIELD_MANAGER and row.get("operation") == "Apply"]
+    known = _pod_fields(ours[0]) if ours else {}
+    found = [path for row in others(child) if not row.get("subresource") for path in _beyond(_pod_fields(row), known, _DEEPEST)]
+    return ", ".join(".".join(path)[:_MOST_WORDS] for path in found[:_MOST_ADDED])
+
+
+def _pod_fields(row: Manifest) -> Any:
+    fields = row.get("fieldsV1")
+    for name in ("f:spec", "f:template", "f:spec"):
+        fields = fields.get(name) if isinstance(fields, dict) else None
+    return fields if isinstance(fields, dict) else {}
+
+
+def _beyond(theirs: Mapping[str, Any], ours: Mapping[str, Any], depth: int) -> list[tuple[str, ...]]:
+    """Paths of theirs that ours has not, each as far as it is not ours."""
+    paths: list[tuple[str, ...]] = []
+    for name, below in theirs.items() if depth else ():
+        if name == ".":
+            continue
+        shown = _shown(name)
+        if name not in ours:
+            within = _beyond(below, {}, depth - 1) if name.startswith("f:") and isinstance(below, dict) else []
+            paths += [(shown, *path) for path in within] or [(shown,)]
+        elif isinstance(below, dict) and isinstance(ours[name], dict):
+            paths += [(shown, *path) for path in _beyond(below, ours[name], depth - 1)]
+    return paths
+
+
+def _shown(name: str) -> str:
+    """`f:env` is env, `k:{"name":"FOO"}` is FOO."""
+    if not name.startswith("k:"):
+        return name[2:]
+    try:
+        keys = json.loads(name[2:])
+    except ValueError:
+        return name[2:]
+    return str(next(iter(keys.values()), "")) if isinstance(keys, dict) else name[2:]
 
 
 def _applied(child: Manifest) -> Mapping[str, Any] | None:

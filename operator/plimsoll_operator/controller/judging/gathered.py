@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_operator.api import InferenceDeployment
+from plimsoll_operator.capacity import closed_lines
 from plimsoll_operator.conditions import PLAN_STANDS, Lack
 from plimsoll_operator.controller.booking.demand import Standing
 from plimsoll_operator.controller.booking.reservation import Reservation
@@ -87,6 +88,15 @@ class Decided:
         if proposed is None or runs is None or not proposed.available_now or set(proposed.gpu_products) == set(runs.plan.gpu_products):
             return ""
         return f"{proposed.gpus_per_replica} x {' or '.join(proposed.gpu_products)} a replica"
+
+    @property
+    def closed_nodes(self) -> str:
+        """Why nothing is free on nodes with the plan's GPUs whatever runs there, and on how many; empty where that is of none."""
+        if self.course.run is None:
+            return ""
+        plan = self.course.run.plan
+        own = [pool for pool in self.facts.pools if pool.product in plan.gpu_products and pool.resource == plan.gpu_resource]
+        return "; ".join(dict.fromkeys(line for pool in own for line in closed_lines(pool.problems)))
 
     def outcome(self, *, wrote: bool) -> str:
         """The word of the metric for a look that ended so."""

@@ -20,7 +20,7 @@ from plimsoll_operator.controller.children.course import (
 )
 from plimsoll_operator.controller.cluster.store import ParsedObjects, StoreView
 from plimsoll_operator.controller.judging.gathered import Decided, Gathered, replicas_of
-from plimsoll_operator.controller.judging.proposals import better, worth_asking
+from plimsoll_operator.controller.judging.proposals import better, gpus_of, its_gpus, too_few, worth_asking
 from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.decision.checks.caps import Capped, growth_refused, within_caps
 from plimsoll_operator.facts import Decide, Facts, ModelFacts, ModelUnknown, PoolFacts
@@ -52,6 +52,7 @@ class Judge:
         self._derived: tuple[DerivedPool, ...] | None = None
         self._written: tuple[GPUPool | Unreadable, ...] | None = None
         self._pools: tuple[PoolFacts, ...] = ()
+        self._by_gpus: dict[tuple[str, str], list[PoolFacts]] = {}
         self._standing: tuple[PoolFacts, ...] = ()
 
     def forget(self, key: Key) -> None:
@@ -82,6 +83,9 @@ class Judge:
         if self._derived is not derived or self._written is not written:
             self._derived, self._written = derived, written
             self._pools = self._objects.pool_facts(derived)
+            self._by_gpus = {}
+            for pool in self._pools:
+                self._by_gpus.setdefault(gpus_of(pool), []).append(pool)
             standing = tuple(pool.standing() for pool in self._pools)
             # The same object where nothing of it has changed: what was judged before is compared with it.
             self._standing = self._standing if standing == self._standing else standing
@@ -167,6 +171,18 @@ class Judge:
         afresh = self._decide(replace(facts, applied_plan=None))
         return better(plan, afresh, spec.replicas, spec.placement, facts.pools)
 
+    def _short_of_nodes(self, gathered: Gathered, facts: Facts) -> bool:
+        """Whether the nodes with the applied plan's GPUs hold fewer replicas than are wanted: nodes may be lost, or come back."""
+        if gathered.applied is None:
+            return False
+        plan, spec = gathered.applied.plan, gathered.deployment.spec
+        mine = its_gpus(plan)
+        if facts.pools is self._pools:
+            own = [pool for gpus in mine for pool in self._by_gpus.get(gpus, ())]
+        else:  # narrowed for labels by which pools are not split
+            own = [pool for pool in facts.pools if gpus_of(pool) in mine]
+        return too_few(plan, spec.replicas, spec.placement, own)
+
     def _looked_at(self, gathered: Gathered, facts: Facts, *, adopting: bool) -> tuple[object, ...]:
         """Everything a verdict may depend on, as values that compare quickly: shapes and the spec by their digests, pools as one tuple."""
 
@@ -182,7 +198,15 @@ class Judge:
         of_spec = (gathered.origin.spec_digest, spec.replicas, spec.pod_disruption_budget)
         apart = ("deployment", "model", "pools", "siblings")
         rest = tuple(getattr(facts, part.name) for part in fields(facts) if part.name not in apart)
-        return (adopting, of_spec, model, pools, tuple(shape(sibling) for sibling in facts.siblings), *rest)
+        return (
+            not adopting and self._short_of_nodes(gathered, facts),
+            adopting,
+            of_spec,
+            model,
+            pools,
+            tuple(shape(sibling) for sibling in facts.siblings),
+            *rest,
+        )
 
 
 def _capped(gathered: Gathered, course: Course, facts: Facts, verdict: Verdict) -> Capped:

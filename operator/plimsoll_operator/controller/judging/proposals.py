@@ -13,6 +13,16 @@ from plimsoll_operator.facts import PoolFacts
 from plimsoll_operator.verdict import Admit, Plan, Resize, Verdict
 
 
+def gpus_of(pool: PoolFacts) -> tuple[str, str]:
+    """The product, and how pods ask for it."""
+    return pool.product, pool.resource
+
+
+def its_gpus(plan: Plan) -> tuple[tuple[str, str], ...]:
+    """The same of all that a plan may run on."""
+    return tuple((product, plan.gpu_resource) for product in plan.gpu_products)
+
+
 def worth_asking(plan: Plan, replicas: int, placement: PlacementSpec, pools: Iterable[PoolFacts]) -> bool:
     """Whether a decision without the applied plan might propose another: there are other GPUs, and its own are too few or dearer."""
     own, others = _split(plan, match(placement, pools).pools)
@@ -34,12 +44,17 @@ def better(plan: Plan, afresh: Verdict, replicas: int, placement: PlacementSpec,
     return other if costs[0] < costs[1] else None
 
 
+def too_few(plan: Plan, replicas: int, placement: PlacementSpec, own: Iterable[PoolFacts]) -> bool:
+    """Whether the pools of the plan's own GPUs hold fewer replicas than are wanted, also when nothing else runs there."""
+    return _most_replicas(plan, match(placement, own).pools) < replicas
+
+
 def _split(plan: Plan, pools: Iterable[PoolFacts]) -> tuple[list[PoolFacts], list[PoolFacts]]:
     """Pools of the plan's own GPUs, and the others."""
     own: list[PoolFacts] = []
     others: list[PoolFacts] = []
     for pool in pools:
-        (own if pool.product in plan.gpu_products and pool.resource == plan.gpu_resource else others).append(pool)
+        (own if gpus_of(pool) in its_gpus(plan) else others).append(pool)
     return own, others
 
 

@@ -5,7 +5,7 @@ One list of pure functions: each gets the facts and what was read from them, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -36,6 +36,7 @@ class Checked:
 
 _MOST_POOLS: Final = 8
 _MOST_PRODUCTS: Final = 12
+_MOST_REASONS: Final = 2
 _NO_RULES: Final = "No pods are made; nothing is assumed about what is not known."
 Check: TypeAlias = Callable[[Checked], Reject | Undecided | None]
 
@@ -201,8 +202,10 @@ def some_pool_matches(checked: Checked) -> Reject | Undecided | None:
     elif meant:
         asked, product = meant[0]
         why = f"no pool has {asked}; did you mean {product}?"
+    elif wanted := checked.request.placement.gpu_products:
+        why = f"no pool has {' or '.join(wanted)}, but {_some(_products(matched.excluded))}."
     else:
-        why = f"none of {len(matched.excluded)}."
+        why = f"{_why_none(matched.excluded)}."
     return Reject(
         reason=Reason.NO_MATCHING_POOL,
         message=f"No GPU pool matches placement: {why}",
@@ -217,9 +220,25 @@ def _why_each(matched: Matched, nearest: tuple[tuple[PoolFacts, str], ...]) -> t
     lines = [f"Pool {pool.name} {why}." for pool, why in nearest[:_MOST_POOLS]]
     if len(lines) + len(others) <= _MOST_POOLS:
         return (*lines, *(f"Pool {pool.name} {why}." for pool, why in others))
-    products = sorted({pool.product or pool.vendor for pool, _ in others})
-    shown = ", ".join(products[:_MOST_PRODUCTS]) + (f" and {len(products) - _MOST_PRODUCTS} more" if len(products) > _MOST_PRODUCTS else "")
-    return (*lines, f"The other {len(others)} pools have {shown}.") if others else tuple(lines)
+    return (*lines, f"The other {len(others)} pools have {_some(_products(others))}.") if others else tuple(lines)
+
+
+def _products(rows: Iterable[tuple[PoolFacts, str]]) -> list[str]:
+    return sorted({pool.product or pool.vendor for pool, _ in rows})
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_PRODUCTS]) + (f" and {len(names) - _MOST_PRODUCTS} more" if len(names) > _MOST_PRODUCTS else "")
+
+
+def _why_none(rows: Iterable[tuple[PoolFacts, str]]) -> str:
+    """What keeps pools out, what keeps out most of them first, each with one of them by name: where status has no line for each."""
+    pools: dict[str, list[str]] = {}
+    for pool, why in rows:
+        pools.setdefault(why, []).append(pool.name)
+    most = sorted(pools.items(), key=lambda row: (-len(row[1]), row[0]))
+    said = [f"pool {names[0]}{f', as {len(names) - 1} more,' if len(names) > 1 else ''} {why}" for why, names in most[:_MOST_REASONS]]
+    return "; ".join(said) + (f"; {len(most) - _MOST_REASONS} other reasons keep out the rest" if len(most) > _MOST_REASONS else "")
 
 
 CHECKS: Final[tuple[Check, ...]] = (

@@ -116,6 +116,9 @@ def _written(argument: str) -> str:
 _NAMED: Final = re.compile(rf"\b(?:engine_args\.)?({'|'.join(name for name in FIELD_OF if '_' in name)})\b")
 
 
+_SAID_BY_FIELDS: Final = {"--model": "is what spec.model.name says: leave it out here"}
+
+
 def said_of_input(error: InvalidInput) -> str:
     """The sentence of bad input, without its stop: the field as the user writes it, the value, the limit."""
     top, _, rest = error.field.partition(".")
@@ -124,7 +127,7 @@ def said_of_input(error: InvalidInput) -> str:
         named = _written(rest) if FIELD_OF[rest] == EXTRA_ARGS else FIELD_OF[rest]
     elif top == "engine_version":
         named = FIELD_OF[top]
-    return str(InvalidInput(named, error.value, in_api_words(error.limit)))
+    return str(InvalidInput(named, error.value, _SAID_BY_FIELDS.get(error.field) or in_api_words(error.limit)))
 
 
 def field_of_input(error: InvalidInput) -> str:
