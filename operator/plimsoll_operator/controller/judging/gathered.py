@@ -92,7 +92,7 @@ class Decided:
     @property
     def closed_nodes(self) -> str:
         """Why nothing is free on nodes with the plan's GPUs whatever runs there, and on how many; empty where that is of none."""
-        if self.course.run is None:
+        if self.course.run is None or self.standing in (Standing.BOOKED, Standing.SETTLED):
             return ""
         plan = self.course.run.plan
         own = [pool for pool in self.facts.pools if pool.product in plan.gpu_products and pool.resource == plan.gpu_resource]

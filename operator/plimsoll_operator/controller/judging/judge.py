@@ -52,12 +52,15 @@ class Judge:
         self._derived: tuple[DerivedPool, ...] | None = None
         self._written: tuple[GPUPool | Unreadable, ...] | None = None
         self._pools: tuple[PoolFacts, ...] = ()
-        self._by_gpus: dict[tuple[str, str], list[PoolFacts]] = {}
+        self._nodes: tuple[int, ...] = ()
+        self._room = object()
+        self._short: dict[Key, tuple[object, bool]] = {}
         self._standing: tuple[PoolFacts, ...] = ()
 
     def forget(self, key: Key) -> None:
         """The deployment is gone."""
         self._judged.pop(key, None)
+        self._short.pop(key, None)
 
     def rejudge(self) -> None:
         """Forget what was answered before, so that the next look at each key decides again."""
@@ -83,10 +86,10 @@ class Judge:
         if self._derived is not derived or self._written is not written:
             self._derived, self._written = derived, written
             self._pools = self._objects.pool_facts(derived)
-            self._by_gpus = {}
-            for pool in self._pools:
-                self._by_gpus.setdefault(gpus_of(pool), []).append(pool)
             standing = tuple(pool.standing() for pool in self._pools)
+            nodes = tuple(pool.most_nodes for pool in self._pools)
+            if nodes != self._nodes or standing != self._standing:
+                self._nodes, self._room = nodes, object()
             # The same object where nothing of it has changed: what was judged before is compared with it.
             self._standing = self._standing if standing == self._standing else standing
 
@@ -176,12 +179,12 @@ class Judge:
         if gathered.applied is None:
             return False
         plan, spec = gathered.applied.plan, gathered.deployment.spec
-        mine = its_gpus(plan)
-        if facts.pools is self._pools:
-            own = [pool for gpus in mine for pool in self._by_gpus.get(gpus, ())]
-        else:  # narrowed for labels by which pools are not split
-            own = [pool for pool in facts.pools if gpus_of(pool) in mine]
-        return too_few(plan, spec.replicas, spec.placement, own)
+        asked = (self._room, gathered.origin.spec_digest, spec.replicas, plan.digest)
+        before = self._short.get(gathered.key)
+        if before is None or before[0] != asked or facts.pools is not self._pools:
+            own = [pool for pool in facts.pools if gpus_of(pool) in its_gpus(plan)]
+            before = self._short[gathered.key] = (asked, too_few(plan, spec.replicas, spec.placement, own))
+        return before[1]
 
     def _looked_at(self, gathered: Gathered, facts: Facts, *, adopting: bool) -> tuple[object, ...]:
         """Everything a verdict may depend on, as values that compare quickly: shapes and the spec by their digests, pools as one tuple."""
