@@ -63,7 +63,7 @@ if TYPE_CHECKING:
         release_of as release_of,
         total_logged as total_logged,
     )
-    from plimsoll_estimator.overhead.intervals import covered_percent as covered_percent
+    from plimsoll_estimator.overhead.intervals import CAUSES as CAUSES, Cause as Cause, covered_percent as covered_percent
     from plimsoll_estimator.prepared import Prepared as Prepared, requested_bytes as requested_bytes
     from plimsoll_estimator.resolve.facts import LayoutBounds as LayoutBounds, layout_bounds as layout_bounds
     from plimsoll_estimator.resolve.kernels import machine_of as machine_of
@@ -101,7 +101,7 @@ _PLACES: Final = {
     "outside": "DEEPEST check_text parse_json parse_json_object",
     "config_overrides": "overridden",
     "observed": "Compared compare fullest_logged logged_arguments release_of total_logged",
-    "overhead.intervals": "covered_percent",
+    "overhead.intervals": "CAUSES Cause covered_percent",
     "prepared": "Prepared requested_bytes",
     "resolve.facts": "LayoutBounds layout_bounds",
     "resolve.kernels": "machine_of",

@@ -15,6 +15,7 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.kv_cache import KvCacheLayout, Requests, blocks_for, plan_layout
 from plimsoll_estimator.overhead import HostMemory, StageOverhead, Widths, covered_percent, doubt_of, pool_interval
 from plimsoll_estimator.overhead.activation import spared_bytes
+from plimsoll_estimator.overhead.intervals import Cause, cause_of
 from plimsoll_estimator.overhead.startup import (
     Refusal,
     check_after_cache,
@@ -45,6 +46,13 @@ class Prepared:
     outside_budget: OutsideBudget
     host_memory: HostMemory
     warnings: tuple[str, ...]
+    corrected_bytes: int = 0
+    """What of the first rank's needs inside the budget are corrections, in all."""
+
+    @property
+    def cause(self) -> Cause:
+        """What the estimate is most in doubt of."""
+        return cause_of(self.widths, self.resolved)
 
     def estimate(self, gpu_memory_utilization: float | None = None, *, available_kv_cache_bytes: int | None = None) -> Estimate:
         """The whole answer at another utilisation than the resolved one (None: at that), or with the pool given on every rank.
@@ -95,17 +103,21 @@ class Prepared:
             part if part >= 0 or lowered <= highest else -(-part * highest // lowered) for part in parts
         )
         outside = self.outside_budget
+        stages = tuple(replace(stage, loaded_bytes=max(0, stage.loaded_bytes + weights)) for stage in self.stages)
+        overheads = tuple(
+            one._replace(
+                activation_bytes=max(0, one.activation_bytes + activation),
+                cuda_graph_bytes=max(0, one.cuda_graph_bytes + graphs),
+                non_torch_bytes=max(0, one.non_torch_bytes + non_torch),
+            )
+            for one in self.overheads
+        )
+        moved = stages[0].loaded_bytes - self.stages[0].loaded_bytes + overheads[0].charged_bytes - self.overheads[0].charged_bytes
         return replace(
             self,
-            stages=tuple(replace(stage, loaded_bytes=max(0, stage.loaded_bytes + weights)) for stage in self.stages),
-            overheads=tuple(
-                one._replace(
-                    activation_bytes=max(0, one.activation_bytes + activation),
-                    cuda_graph_bytes=max(0, one.cuda_graph_bytes + graphs),
-                    non_torch_bytes=max(0, one.non_torch_bytes + non_torch),
-                )
-                for one in self.overheads
-            ),
+            stages=stages,
+            overheads=overheads,
+            corrected_bytes=self.corrected_bytes + moved,
             outside_budget=replace(outside, post_kv_bytes=outside.post_kv_bytes + max(0, corrections.outside_budget_bytes)),
         )
 

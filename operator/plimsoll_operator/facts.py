@@ -190,7 +190,9 @@ def narrowed(pool: PoolFacts, part: NodesOfPool | None, pairs: tuple[tuple[str, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppliedCorrection:
-    """What running engines taught about one component of one vLLM minor, by trusted evidence; `product` None holds for all GPUs.
+    """What running engines taught about one component of one vLLM minor, by trusted evidence.
+
+    `product`, `interconnect` ("none": engines of one GPU) and `cause_of_doubt` say of which estimates; None holds for all.
 
     `ownStarts` is no component: what the deployment's own engines took beyond their prediction, which counts for it alone.
     """
@@ -200,6 +202,13 @@ class AppliedCorrection:
     product: str | None
     component: Literal["weights", "activation", "cudaGraphs", "nonTorch", "outsideBudget", "ownStarts"]
     add_bytes: int
+    interconnect: str | None = None
+    cause_of_doubt: str | None = None
+
+    @property
+    def narrowness(self) -> tuple[bool, bool, bool]:
+        """Sorts what holds for fewer estimates behind what holds for more: the product counts first."""
+        return (self.product is not None, self.cause_of_doubt is not None, self.interconnect is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,7 @@ from plimsoll_operator.api.pod_life import Lifecycle, PreStop, ProbeTuning, Topo
 from plimsoll_operator.api.policy import (
     MOST_EXTRAPOLATED_MINORS,
     CalibrationTrust,
+    CauseOfDoubt,
     Correction,
     EngineCalibration,
     EngineCalibrationSpec,
@@ -96,6 +97,7 @@ __all__ = [
     "ApiError",
     "CalibrationTrust",
     "Cause",
+    "CauseOfDoubt",
     "ChangeStatus",
     "ClusterModelProfile",
     "Condition",

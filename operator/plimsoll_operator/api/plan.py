@@ -47,6 +47,7 @@ _Share = Annotated[str, Field(max_length=32, pattern=r"^[01]([.][0-9]{1,6})?$"),
 _Resource = Annotated[str, Field(min_length=1, max_length=64, pattern=LABEL_KEY), As(ShortText)]
 _Product = Annotated[str, Field(max_length=MAX_LABEL_VALUE, pattern=LABEL_VALUE), As(ShortText)]
 _Products = Annotated[tuple[_Product, ...], Field(max_length=16), As(Annotated[tuple[ShortText, ...], Field(max_length=16)])]
+_Moved = Annotated[int, Field(ge=-MAX_BYTES, le=MAX_BYTES)]
 _Interval = Annotated[tuple[int, int], As(Annotated[tuple[int, ...], Field(max_length=2)])]
 _Label = tuple[
     Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY)],
@@ -211,6 +212,10 @@ class Plan:
     """Node labels that steer the pods, any one of the sets; empty where the product label of GPU feature discovery does."""
     learned_bytes: Annotated[Bytes, Recorded(in_digest=False)] = 0
     """What of nonTorchBytes the deployment's own engines have taught: an earlier plan's took so much more than was predicted of it."""
+    calibrated_bytes: Annotated[_Moved, Recorded(in_digest=False)] = 0
+    """What of predicted is not KV cache and comes of EngineCalibrations; negative: they have lowered it."""
+    cause_of_doubt: Annotated[ShortText, Recorded(in_digest=False)] = ""
+    """What the prediction is most in doubt of, by which calibration is told apart."""
     available_now: Annotated[bool, Recorded(in_digest=False)]
     """The GPUs were free when this was decided."""
 

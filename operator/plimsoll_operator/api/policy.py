@@ -33,6 +33,10 @@ MOST_EXTRAPOLATED_MINORS: Final = 16
 ImagePrefix = Annotated[str, Field(min_length=1, max_length=256, pattern=IMAGE_REFERENCE)]
 
 
+CauseOfDoubt = Literal["experts", "delta_net", "encoder", "several_gpus", "v2_cold", "v2", "v1_cold", "v1"]
+"""The estimator's own words, plimsoll_estimator.CAUSES."""
+
+
 class CalibrationTrust(ApiModel):
     """Whose starts may correct constants."""
 
@@ -125,7 +129,7 @@ class Evidence(ApiModel):
     namespace: ShortText
     """Namespace it started in."""
     predicted_bytes: Annotated[int, Field(ge=0, le=1 << 50)]
-    """Bytes of the component that were predicted."""
+    """Bytes of the component that were predicted, without any correction."""
     observed_bytes: Annotated[int, Field(ge=0, le=1 << 50)]
     """Bytes of the component that the engine reported."""
 
@@ -137,10 +141,14 @@ class Correction(ApiModel):
     """vLLM minor, for example 0.19."""
     product: ProductName | None = None
     """GPU product; absent holds for all."""
+    interconnect: Literal["none", "nvlink", "pcie", "network"] | None = None
+    """Holds for engines whose GPUs are connected so: none is an engine of one GPU; absent holds for all."""
+    cause_of_doubt: CauseOfDoubt | None = None
+    """Holds for estimates that are most in doubt of this; absent holds for all."""
     component: Literal["weights", "activation", "cudaGraphs", "nonTorch", "outsideBudget"]
     """Component that is corrected."""
     add_bytes: Annotated[int, Field(ge=-(1 << 40), le=1 << 40)]
-    """Bytes added to the need; negative lowers it."""
+    """Bytes added to the need; negative lowers it, and 0 is a correction whose evidence is still being gathered."""
     evidence: Annotated[tuple[Evidence, ...], Field(max_length=64)] = ()
     """Starts it rests on."""
 

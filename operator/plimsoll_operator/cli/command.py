@@ -49,9 +49,9 @@ def add_command(subparsers: SubParsers, name: str, run: Callable[[argparse.Names
     return parser
 
 
-def add_output_argument(parser: argparse.ArgumentParser, *, names: bool = False) -> None:
-    """`-o table|json|yaml`, and `name` where there are names to list; --json is the same as -o json."""
-    forms = ("table", "json", "yaml", *(("name",) if names else ()))
+def add_output_argument(parser: argparse.ArgumentParser, *, names: bool = False, more: tuple[str, ...] = ()) -> None:
+    """`-o table|json|yaml`, `name` where there are names to list, and what else a command has; --json is the same as -o json."""
+    forms = ("table", "json", "yaml", *(("name",) if names else ()), *more)
     parser.add_argument("-o", "--output", choices=forms, default="table", help="table for people, the others for programs")
     parser.add_argument("--json", action="store_const", dest="output", const="json", help="the same as -o json")
 

@@ -20,6 +20,7 @@ from plimsoll_estimator import (
     Gpu,
     HfConfig,
     InvalidInput,
+    Prepared,
     catalogue,
     gpu_from,
     known_gpus,
@@ -36,9 +37,11 @@ from plimsoll_operator.cli.command import SubParsers, add_command, add_output_ar
 from plimsoll_operator.cli.files import at_most
 from plimsoll_operator.cli.manifests import manifests
 from plimsoll_operator.cli.nicknames import gpu_named, model_called
-from plimsoll_operator.cli.observe_text import Observation, data_of, screen_lines
+from plimsoll_operator.cli.observe_calibration import CALIBRATION, add_calibration_arguments, print_calibration
+from plimsoll_operator.cli.observe_text import COMPARED, FAILED, UNKNOWN, Observation, data_of, screen_lines
 from plimsoll_operator.text import one_line
 
+_SEVERITY: Final = (COMPARED, UNKNOWN, FAILED)
 _MAX_LOG_BYTES: Final = 64 << 20
 _MAX_CONFIG_BYTES: Final = 32 << 20
 _EXACT_BYTES: Final = 16 << 20
@@ -57,26 +60,36 @@ def register(subparsers: SubParsers) -> None:
     """Add the command."""
     parser = add_command(subparsers, "observe", run, _DESCRIPTION)
     parser.set_defaults(takes_engine_arguments=True)
-    parser.add_argument("file", metavar="FILE", help="a log of `vllm serve`, as kubectl logs, docker or a file has it; - reads stdin")
+    logs = "logs of `vllm serve`, as kubectl logs, docker or a file has them; - reads stdin"
+    parser.add_argument("file", metavar="FILE", nargs="*", help=logs)
     parser.add_argument("-f", "--filename", metavar="MANIFEST", type=Path, help="the InferenceDeployment it is of: its model and GPU")
     parser.add_argument("--model", metavar="NAME", help="a model of the catalogue, where the log names a folder")
     parser.add_argument("--config", metavar="CONFIG", type=Path, help="the model's config.json, where the catalogue does not have it")
     parser.add_argument("--gpu", metavar="PRODUCT", help="a product of `plimsoll gpus`, which few logs name")
     parser.add_argument("--engine-version", metavar="VERSION", help="vLLM release, where the log does not tell it; else the log's counts")
-    add_output_argument(parser)
+    add_output_argument(parser, more=(CALIBRATION,))
+    add_calibration_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read, predict where that can be, print."""
-    found = observe(options, _text_of(options.file))
-    if options.output == "table":
-        print("\n".join(screen_lines(found)))
-    else:
-        print_data(data_of(found), options.output)
-    return found.exit_status
+    """Read, predict where that can be, print; of several logs the worst status."""
+    if not options.file and not (options.cluster and options.output == CALIBRATION):
+        raise InvalidInput("FILE", None, "is needed: a log of `vllm serve`, or - for stdin")
+    found = (observe(options, file, _text_of(file)) for file in options.file)
+    if options.output == CALIBRATION:
+        return print_calibration(options, found)
+    statuses = [COMPARED]
+    for number, one in enumerate(found):
+        if options.output == "table":
+            print("\n".join([*([""] if number else []), *screen_lines(one)]))
+        else:
+            print("---\n" if number and options.output == "yaml" else "", end="")
+            print_data(data_of(one), options.output)
+        statuses.append(one.exit_status)
+    return max(statuses, key=_SEVERITY.index)
 
 
-def observe(options: argparse.Namespace, text: str) -> Observation:
+def observe(options: argparse.Namespace, file: str, text: str) -> Observation:
     """What there is to tell of this log. Raises InvalidInput for an option or a manifest that is none."""
     log = read_engine_log(text)
     deployment = None if options.filename is None else _deployment(options.filename)
@@ -85,16 +98,17 @@ def observe(options: argparse.Namespace, text: str) -> Observation:
     version = _version(options, log, missing, notes)
     name, config = _model(options, log, deployment, missing)
     gpu = _gpu(options, log, deployment, missing, notes)
-    estimate = None
+    prepared, estimate = None, None
     if version is not None and config is not None and gpu is not None:
-        estimate = _predicted(options, log, version, config, gpu, missing, notes)
+        prepared, estimate = _predicted(options, log, version, config, gpu, missing, notes)
     return Observation(
-        name=one_line(options.file, 200),
+        name=one_line(file, 200),
         log=log,
         model=name,
         version=version,
         gpu=gpu,
         estimate=estimate,
+        prepared=prepared,
         missing=tuple(missing),
         notes=tuple(notes),
     )
@@ -174,7 +188,8 @@ def _gpu(
 
 def _predicted(
     options: argparse.Namespace, log: EngineLog, version: EngineVersion, config: HfConfig, gpu: Gpu, missing: list[str], notes: list[str]
-) -> Estimate | None:
+) -> tuple[Prepared | None, Estimate | None]:
+    """The start before its budget is divided, and the estimate; the first is None where vLLM is predicted to refuse the arguments."""
     logged = logged_arguments(log, version)
     notes += [f"not taken from the log: {one_line(text, 200)}" for text in logged.left_out]
     if logged.resolved:
@@ -185,8 +200,8 @@ def _predicted(
         estimate = found if isinstance(found, Estimate) else found.estimate()
     except EstimatorError as error:
         missing.append(f"nothing is predicted: {one_line(str(error), 400)}")
-        return None
+        return None, None
     if not estimate.ranks:
         missing.append(f"nothing is predicted: {one_line(estimate.message or str(estimate.reason), 400)}")
-        return None
-    return estimate
+        return None, None
+    return (found if isinstance(found, Prepared) else None), estimate

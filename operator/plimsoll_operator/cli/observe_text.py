@@ -9,7 +9,19 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from plimsoll_estimator import GIB, MEMORY_COMPONENTS, Compared, EngineLog, EngineVersion, Estimate, Figure, Gpu, compare, format_gib
+from plimsoll_estimator import (
+    GIB,
+    MEMORY_COMPONENTS,
+    Compared,
+    EngineLog,
+    EngineVersion,
+    Estimate,
+    Figure,
+    Gpu,
+    Prepared,
+    compare,
+    format_gib,
+)
 from plimsoll_operator.cli.estimate_text import wrapped
 from plimsoll_operator.reasons.engine_ends import NEXT_STEPS
 from plimsoll_operator.text import one_line, without_tokens
@@ -46,6 +58,7 @@ class Observation:
     version: EngineVersion | None
     gpu: Gpu | None
     estimate: Estimate | None
+    prepared: Prepared | None
     missing: tuple[str, ...]
     notes: tuple[str, ...]
 

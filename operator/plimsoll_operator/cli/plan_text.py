@@ -111,10 +111,19 @@ def plan_rows(plan: Plan) -> Mapping[str, str]:
         "CUDA graphs": format_gib(plan.predicted.cuda_graph_bytes),
         "non-torch": format_gib(plan.predicted.non_torch_bytes),
         "KV cache": f"{format_gib(plan.predicted.kv_cache_bytes)}, {plan.kv_cache_tokens} tokens, {plan.max_concurrency} full requests",
+        **_calibrated(plan),
         "KV cache needed": f"{format_gib(plan.kv_cache_needed_bytes)}{_needed_by(plan)}",
         "ephemeral storage": f"{format_gib(plan.ephemeral_storage_bytes)} a pod",
         "pools": ", ".join(plan.pools),
     }
+
+
+def _calibrated(plan: Plan) -> dict[str, str]:
+    """What measured starts have moved, where they have."""
+    if not plan.calibrated_bytes:
+        return {}
+    direction = "more" if plan.calibrated_bytes > 0 else "less"
+    return {"calibration": f"{format_gib(abs(plan.calibrated_bytes))} {direction} beside the KV cache, by EngineCalibrations"}
 
 
 def _needed_by(plan: Plan) -> str:

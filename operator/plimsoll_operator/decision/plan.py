@@ -31,6 +31,7 @@ def make_plan(found: Found, model: ModelFacts, corrections: tuple[AppliedCorrect
     tokens, concurrency = (0, 0) if estimate.kv_plan is None else (kv_tokens(found.fit), int(estimate.kv_plan.max_concurrency * 100))
     tokens, concurrency = tokens * layout.data_parallel_size, concurrency * layout.data_parallel_size
     pool, needs = found.product.pools[0], found.needs
+    learned = sum(row.add_bytes for row in corrections if row.component == "ownStarts")
     pools = _largest(found.pools)
     plan = Plan(
         **{name: getattr(resolved, name) for name in _RESOLVED},
@@ -55,7 +56,9 @@ def make_plan(found: Found, model: ModelFacts, corrections: tuple[AppliedCorrect
             non_torch_bytes=rank.non_torch_bytes,
             kv_cache_bytes=available,
         ),
-        learned_bytes=sum(row.add_bytes for row in corrections if row.component == "ownStarts"),
+        learned_bytes=learned,
+        calibrated_bytes=found.fit.prepared.corrected_bytes - learned,
+        cause_of_doubt=found.fit.prepared.cause,
         kv_cache_interval_bytes=estimate.available_kv_cache_interval_bytes or (available, available),
         kv_cache_needed_bytes=needed_kv_bytes(estimate, found.fit.demanded_blocks),
         kv_cache_needed_tokens=needed_kv_tokens(estimate, found.fit.demanded_blocks),

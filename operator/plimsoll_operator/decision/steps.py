@@ -168,7 +168,7 @@ def _warnings(case: Case, found: Found, asides: tuple[str, ...] = ()) -> tuple[s
 
 
 def _corrections(case: Case, found: Found) -> tuple[AppliedCorrection, ...]:
-    return corrections_for(case.facts.corrections, case.request.version, found.product.gpu.product)
+    return corrections_for(case.facts.corrections, found.fit.prepared)
 
 
 def _capped(case: Case, fits: Admit | Resize) -> Verdict:

@@ -73,7 +73,7 @@ OUTCOMES = [  # sentence, correction, trust, words of why it does not count
     ("beyond the bound nothing counts", correction(17 * GIB), TRUST, "is outside"),
     ("nor below it", correction(-5 * GIB), TRUST, "is outside"),
     ("what is outside the budget is never lowered", correction(-GIB, "outsideBudget"), TRUST, "never lowered"),
-    ("nothing at all is no correction", correction(0), TRUST, "0 models"),
+    ("nothing at all is no correction", correction(0), TRUST, "adds nothing yet"),
 ]  # fmt: skip
 
 

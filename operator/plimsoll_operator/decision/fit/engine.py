@@ -92,7 +92,7 @@ class _Shape:
         prepared = prepare(self._config, args, gpu, self._version, weights=self._weights)
         if isinstance(prepared, Estimate) or not self._corrections:
             return prepared
-        counted = corrections_for(self._corrections, self._version, gpu.product)
+        counted = corrections_for(self._corrections, prepared)
         added = dict.fromkeys((_BYTES_OF[row.component] for row in counted), 0)
         for row in counted:
             added[_BYTES_OF[row.component]] += row.add_bytes
@@ -131,11 +131,15 @@ class Engine:
         return self._shape.checkpoint_bytes(gpu)
 
 
-def corrections_for(corrections: tuple[AppliedCorrection, ...], version: EngineVersion, product: str) -> tuple[AppliedCorrection, ...]:
-    """Those of the release's minor, one a component: that of the product itself before one of all products."""
+def corrections_for(corrections: tuple[AppliedCorrection, ...], prepared: Prepared) -> tuple[AppliedCorrection, ...]:
+    """Those of the release's minor that hold for such an estimate, one a component: the narrowest, that of the product itself first."""
+    resolved = prepared.resolved
+    version, gpu = resolved.version, resolved.gpu
+    connected = gpu.interconnect if resolved.tensor_parallel_size * resolved.pipeline_parallel_size > 1 else "none"
+    asked = ((gpu.product, "product"), (connected, "interconnect"), (prepared.cause, "cause_of_doubt"))
     minor = [row for row in corrections if row.engine_minor == f"{version.major}.{version.minor}"]
-    found = {row.component: row for row in minor if row.product is None}
-    found |= {row.component: row for row in minor if row.product == product}
+    holding = [row for row in minor if all(getattr(row, name) in (None, value) for value, name in asked)]
+    found = {row.component: row for row in sorted(holding, key=lambda row: row.narrowness)}
     return tuple(found[component] for component in sorted(found))
 
 
