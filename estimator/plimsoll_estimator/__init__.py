@@ -45,7 +45,12 @@ if TYPE_CHECKING:
     from plimsoll_estimator.hardware import gpu_from as gpu_from, known_gpus as known_gpus, usable_from_label as usable_from_label
     from plimsoll_estimator.hf_config import HfConfig as HfConfig
     from plimsoll_estimator.kept import answers_bytes as answers_bytes, kept_with_config as kept_with_config
-    from plimsoll_estimator.host import checkpoint_bytes as checkpoint_bytes, load_times as load_times
+    from plimsoll_estimator.host import (
+        PhaseTime as PhaseTime,
+        checkpoint_bytes as checkpoint_bytes,
+        load_times as load_times,
+        phase_times as phase_times,
+    )
     from plimsoll_estimator.kv_cache import NULL_BLOCKS as NULL_BLOCKS, Requests as Requests
     from plimsoll_estimator.models.register import served_by as served_by, shape_of as shape_of
     from plimsoll_estimator.outside import (
@@ -95,7 +100,7 @@ _PLACES: Final = {
     "hardware": "gpu_from known_gpus usable_from_label",
     "hf_config": "HfConfig",
     "kept": "answers_bytes kept_with_config",
-    "host": "checkpoint_bytes load_times",
+    "host": "PhaseTime checkpoint_bytes load_times phase_times",
     "kv_cache": "NULL_BLOCKS Requests",
     "models.register": "served_by shape_of",
     "outside": "DEEPEST check_text parse_json parse_json_object",

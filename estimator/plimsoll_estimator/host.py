@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from plimsoll_estimator.units import ceil_div
 
@@ -28,6 +28,8 @@ STORAGE_CLASSES: Final = (
     StorageClass(name="hub download", slow_bytes_per_second=5 * 10**7, fast_bytes_per_second=5 * 10**8),
 )
 """Ranges as reported for vLLM pods; the third is 0.4 to 4 Gbit/s of a shared link."""
+
+Phase = Literal["read_seconds", "compile_seconds", "capture_seconds"]
 
 STARTUP_SECONDS: Final = (  # what, from (caches warm), to (cold)
     ("processes, imports and CUDA", 15, 45),
@@ -56,6 +58,35 @@ def load_times(checkpoint_bytes: int, *, enforce_eager: bool = False) -> tuple[L
             at_worst_seconds=worst + ceil_div(checkpoint_bytes, storage.slow_bytes_per_second),
         )
         for storage in STORAGE_CLASSES
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseTime:
+    """Seconds of one phase of a start, by the name that a log's times have for it."""
+
+    phase: Phase
+    at_best_seconds: int
+    at_worst_seconds: int
+
+
+def phase_times(checkpoint_bytes: int, *, enforce_eager: bool = False) -> tuple[PhaseTime, ...]:
+    """What of `load_times` an engine logs by itself: reading from the fastest to the slowest storage, compiling, and capturing graphs.
+
+    Eager engines do the first alone. The time of imports and of CUDA is in no phase of a log.
+    """
+    read = PhaseTime(
+        phase="read_seconds",
+        at_best_seconds=checkpoint_bytes // max(storage.fast_bytes_per_second for storage in STORAGE_CLASSES),
+        at_worst_seconds=ceil_div(checkpoint_bytes, min(storage.slow_bytes_per_second for storage in STORAGE_CLASSES)),
+    )
+    if enforce_eager:
+        return (read,)
+    (_, compile_best, compile_worst), (_, capture_best, capture_worst) = STARTUP_SECONDS[1:]
+    return (
+        read,
+        PhaseTime(phase="compile_seconds", at_best_seconds=compile_best, at_worst_seconds=compile_worst),
+        PhaseTime(phase="capture_seconds", at_best_seconds=capture_best, at_worst_seconds=capture_worst),
     )
 
 

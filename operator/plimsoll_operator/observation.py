@@ -6,8 +6,9 @@ that was planned is left out and named, and moves nothing. Knows no API server a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Literal
 
 from plimsoll_estimator import (
@@ -31,6 +32,7 @@ from plimsoll_operator.api import (
     Plan,
     PlanStatus,
     PredictedMemory,
+    StartPhases,
     StartStatus,
 )
 from plimsoll_operator.facts import AppliedCorrection
@@ -135,8 +137,15 @@ def start_of(log: EngineLog, plan: Plan, *, pod: str, uid: str, restarts: int) -
         engine_version=_clean(log.version, 80) if log.version is not None else None,
         gpu_total_bytes=_bytes(found.get("total_bytes")),
         gpu_free_bytes=_bytes(found.get("free_bytes")),
+        phases=_phases(log),
         left_out=tuple(_clean(line, MAX_LEFT_OUT_TEXT) for line in left_out[:MAX_LEFT_OUT]) or None,
     )
+
+
+def _phases(log: EngineLog) -> StartPhases | None:
+    """Bounded by whoever reads logs; None where the log has no time at all."""
+    seconds = {name: math.ceil(value) for name, value in asdict(log.times).items() if value is not None}
+    return StartPhases(**seconds) if seconds else None
 
 
 def _believed(worker: WorkerLog, plan: Plan, left_out: list[str]) -> WorkerLog:

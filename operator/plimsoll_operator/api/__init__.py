@@ -70,6 +70,7 @@ from plimsoll_operator.api.status import (
     InferenceDeploymentStatus,
     ObservedStatus,
     OfferStatus,
+    StartPhases,
     StartStatus,
 )
 from plimsoll_operator.api.stored import Unreadable, read_deployment, read_stored, unknown_fields
@@ -155,6 +156,7 @@ __all__ = [
     "SelectorRequirement",
     "Sidecar",
     "SpeculativeSpec",
+    "StartPhases",
     "StartStatus",
     "Taint",
     "TemplateResources",

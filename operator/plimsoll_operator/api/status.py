@@ -42,6 +42,23 @@ class OfferStatus(StatusModel):
     """The same as a JSON merge patch on this object."""
 
 
+class StartPhases(StatusModel):
+    """Seconds of the phases of a start, of the slowest worker, rounded up. Loading holds reading, and the engine's init compiling."""
+
+    read_seconds: Count | None = None
+    """Reading weights."""
+    load_seconds: Count | None = None
+    """Loading the model, reading included."""
+    profile_seconds: Count | None = None
+    """Profiling memory."""
+    compile_seconds: Count | None = None
+    """Compiling."""
+    capture_seconds: Count | None = None
+    """Capturing CUDA graphs."""
+    init_seconds: Count | None = None
+    """Profiling, sizing the KV cache and warming up, compiling included."""
+
+
 class StartStatus(StatusModel):
     """What the log of one start of an engine says it took. A figure that the log does not have is absent."""
 
@@ -67,6 +84,8 @@ class StartStatus(StatusModel):
     """Memory of its GPU."""
     gpu_free_bytes: Bytes | None = None
     """What of it was free when the engine began."""
+    phases: StartPhases | None = None
+    """How long its phases took."""
     left_out: Annotated[tuple[Annotated[str, Field(max_length=MAX_LEFT_OUT_TEXT)], ...], Field(max_length=MAX_LEFT_OUT)] | None = None
     """Figures of the log that cannot be, and why."""
 

@@ -19,8 +19,10 @@ from plimsoll_estimator import (
     Figure,
     Gpu,
     Prepared,
+    checkpoint_bytes,
     compare,
     format_gib,
+    phase_times,
 )
 from plimsoll_operator.cli.estimate_text import wrapped
 from plimsoll_operator.reasons.engine_ends import NEXT_STEPS
@@ -37,14 +39,9 @@ _TITLES: Final = {
     "available_kv_cache_bytes": "KV cache",
     "cuda_graph_pool_bytes": "CUDA graphs (captured)",
 }
-_TIMES: Final = {
-    "read_seconds": "reading weights",
-    "load_seconds": "loading",
-    "profile_seconds": "profiling",
-    "compile_seconds": "compiling",
-    "capture_seconds": "capturing graphs",
-    "init_seconds": "engine init",
-}
+_PHASES: Final = {"read_seconds": "reading weights", "compile_seconds": "compiling", "capture_seconds": "capturing graphs"}
+_WHOLE: Final = {"load_seconds": "loading", "profile_seconds": "profiling", "init_seconds": "engine init"}
+"""Times that are of several phases, or of none that is predicted by itself."""
 _MOST_WORDS: Final = 600
 
 
@@ -184,10 +181,45 @@ def _ratio(value: float) -> str:
     return f"{round(value, 3) + 0.0:+.1%}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Phase:
+    """One phase of the start: seconds predicted from (caches warm, fastest storage) to (cold, slowest), and logged where it is."""
+
+    name: str
+    predicted: tuple[int, int] | None
+    logged: float | None
+
+
+def _phases(found: Observation) -> tuple[_Phase, ...]:
+    predicted: dict[str, tuple[int, int]] = {}
+    estimate = found.estimate
+    if estimate is not None and estimate.resolved is not None and estimate.ranks:
+        read = checkpoint_bytes(tuple(rank.weights_created_bytes for rank in estimate.ranks), estimate.ranks[0].count)
+        times = phase_times(read, enforce_eager=estimate.resolved.enforce_eager)
+        predicted = {row.phase: (row.at_best_seconds, row.at_worst_seconds) for row in times}
+    return tuple(_Phase(name=name, predicted=predicted.get(name), logged=getattr(found.log.times, name)) for name in _PHASES)
+
+
 def _times(found: Observation) -> list[str]:
-    said = [(title, getattr(found.log.times, name)) for name, title in _TIMES.items()]
-    parts = [f"{title} {seconds:.1f} s" for title, seconds in said if seconds is not None]
-    return [f"Start: {', '.join(parts)}"] if parts else []
+    """Phases beside their prediction, and times that are of several."""
+    if not any(seconds is not None for seconds in asdict(found.log.times).values()):
+        return []
+    lines = ["", f"{'phase of the start':<24}{'predicted':>14}{'logged':>14}"]
+    for row in _phases(found):
+        if row.predicted is not None or row.logged is not None:
+            expected = "-" if row.predicted is None else f"{row.predicted[0]}-{row.predicted[1]} s"
+            logged = "-" if row.logged is None else f"{row.logged:.1f} s"
+            lines.append(f"{_PHASES[row.name]:<24}{expected:>14}{logged:>14}{_beyond(row)}".rstrip())
+    for name, title in _WHOLE.items():
+        seconds = getattr(found.log.times, name)
+        if seconds is not None:
+            lines.append(f"{title:<24}{'-':>14}{f'{seconds:.1f} s':>14}")
+    return lines
+
+
+def _beyond(row: _Phase) -> str:
+    """In a word where a phase took longer than predicted of the slowest storage and cold caches."""
+    return "  longer" if row.predicted is not None and row.logged is not None and row.logged > row.predicted[1] else ""
 
 
 def _absent(found: Observation) -> list[str]:
@@ -227,6 +259,10 @@ def data_of(found: Observation) -> dict[str, Any]:
         "kv_cache_tokens": {"predicted": None if plan is None else plan.kv_cache_tokens, "logged": log.kv_cache_tokens},
         "max_concurrency": {"predicted": None if plan is None else plan.max_concurrency, "logged": log.max_concurrency},
         "times": asdict(log.times),
+        "phases": [
+            {"phase": row.name.removesuffix("_seconds"), "predicted_seconds": row.predicted, "logged_seconds": row.logged}
+            for row in _phases(found)
+        ],
         "left_out": list(log.dropped),
         "missing": list(found.missing),
         "notes": list(found.notes),

@@ -158,3 +158,21 @@ def test_a_text_without_a_start_says_so(tmp_path: Path, capsys: pytest.CaptureFi
     status, out, _ = ask(capsys, tmp_path / "x.log")
     assert status == 3
     assert "no start of vLLM in it" in " ".join(out.split())
+
+
+def test_phases_of_the_start_stand_beside_their_prediction(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {row["phase"]: row for row in data(capsys, LLAMA, "--gpu", A100)["phases"]}
+    assert set(rows) == {"read", "compile", "capture"}
+    for row in rows.values():
+        low, high = row["predicted_seconds"]
+        assert low <= row["logged_seconds"] <= high
+    alone = data(capsys, LOGS / "glm51-nvfp4-tp8-0.20.2.log")["phases"]
+    assert [row["predicted_seconds"] for row in alone] == [None, None, None]
+    assert ask(capsys, LOGS / "gemma4-26b-gb10-0.20.0.log", "--gpu", "gb10")[1].count("longer") == 0
+
+
+def test_a_phase_beyond_the_slowest_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slow = LLAMA.read_text("utf-8").replace("Graph capturing finished in 6 secs", "Graph capturing finished in 600 secs")
+    (tmp_path / "slow.log").write_text(slow, "utf-8")
+    out = ask(capsys, tmp_path / "slow.log", "--gpu", A100)[1]
+    assert [line.split()[-1] for line in out.splitlines() if line.startswith("capturing graphs")] == ["longer"]

@@ -133,3 +133,13 @@ def test_a_plan_against_recorded_starts_is_read_from_every_log_that_we_have() ->
         assert found.kv_cache_tokens or "kv_cache_bytes" in components_of(found.memory), path.name
         assert components_of(found.memory)["weights_bytes"] > 100 * MIB, path.name
     assert served >= 15
+
+
+def test_the_phases_of_a_start_are_seconds_rounded_up_and_absurd_ones_are_left_out() -> None:
+    head = "(EngineCore_DP0 pid=271) INFO 11-30 10:00:00"
+    found = start(log_of(more=f"{head} [gpu_model_runner.py:1] Graph capturing finished in 6 secs, took 0.50 GiB"))
+    assert found.phases is not None
+    assert (found.phases.load_seconds, found.phases.capture_seconds, found.phases.compile_seconds) == (4, 6, None)
+    absurd = start(log_of(more=f"{head} [gpu_model_runner.py:1] Graph capturing finished in {'9' * 30} secs, took 0.50 GiB"))
+    assert absurd.phases is not None
+    assert absurd.phases.capture_seconds is None
