@@ -7,9 +7,8 @@ count where is `calibration`'s to say; here nothing is proposed that it would no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median_low
 from typing import Final, Literal, get_args
 
 from plimsoll_estimator import (
@@ -27,7 +26,15 @@ from plimsoll_estimator import (
     requested_bytes,
 )
 from plimsoll_operator.api import CauseOfDoubt, Correction, Evidence, Plan, StartStatus
-from plimsoll_operator.calibration import MIN_MODELS, MOST_LOWERED_BYTES, MOST_RAISED_BYTES, TOLERANCE_BYTES, why_unsupported
+from plimsoll_operator.calibration import (
+    MIN_MODELS,
+    MOST_LOWERED_BYTES,
+    MOST_RAISED_BYTES,
+    TOLERANCE_BYTES,
+    residuals_of,
+    votes_of,
+    why_unsupported,
+)
 from plimsoll_operator.observation import components_of
 from plimsoll_operator.text import one_line
 
@@ -234,15 +241,18 @@ def learn(before: Sequence[Correction], starts: Iterable[Seen]) -> Learned:
                 model=start.model, namespace=start.namespace, predicted_bytes=start.predicted_bytes, observed_bytes=start.observed_bytes
             )
         )
-    corrections, outliers = list(kept), []
-    for kind in sorted(evidence, key=str):
-        if len(corrections) >= MOST_CORRECTIONS:
-            outliers.append(f"{kind}: an EngineCalibration holds {MOST_CORRECTIONS} corrections, and this is one more")
-            continue
-        correction, told = _corrected(kind, evidence[kind])
-        corrections.append(correction)
-        outliers += told
-    return Learned(corrections=tuple(corrections), outliers=tuple(outliers))
+    found = {kind: _corrected(kind, evidence[kind]) for kind in sorted(evidence, key=str)}
+    room = max(0, MOST_CORRECTIONS - len(kept))
+    chosen = set(sorted(found, key=lambda kind: _rank(kind, found[kind][0]))[:room])
+    outliers = [line for kind, (_, told) in found.items() if kind in chosen for line in told]
+    if len(found) > room:
+        outliers.append(f"{len(found) - room} kinds of starts are left out: an EngineCalibration holds {MOST_CORRECTIONS} corrections")
+    return Learned(corrections=(*kept, *(row for kind, (row, _) in found.items() if kind in chosen)), outliers=tuple(outliers))
+
+
+def _rank(kind: Kind, row: Correction) -> tuple[bool, int, int, str]:
+    """Sorts first what adds something, then what most namespaces and models tell of: who starts much alone pushes out nobody."""
+    return (row.add_bytes == 0, -len({one.namespace for one in row.evidence}), -len({one.model for one in row.evidence}), str(kind))
 
 
 def kind_of(row: Correction) -> Kind | None:
@@ -256,7 +266,7 @@ def _corrected(kind: Kind, rows: Iterable[Evidence]) -> tuple[Correction, list[s
     """The correction of a Kind, and votes beside it."""
     evidence = bounded(rows)
     namespaces = {row.namespace for row in evidence}
-    votes = votes_of(evidence)
+    votes = votes_of(residuals_of(evidence))
 
     def made(add: int) -> Correction:
         return Correction(
@@ -276,14 +286,6 @@ def _corrected(kind: Kind, rows: Iterable[Evidence]) -> tuple[Correction, list[s
         return made(0), []
     beside = [f"{kind}: {model} is off by {_signed(vote)}" for model, vote in sorted(votes.items()) if _is_outlier(vote, best)]
     return made(best), [f"{line}, others by about {_signed(best)}: it moves nothing" for line in beside]
-
-
-def votes_of(evidence: Iterable[Evidence]) -> Mapping[str, int]:
-    """Residuals by model: one vote each, the lower median of its starts."""
-    found: dict[str, list[int]] = {}
-    for row in evidence:
-        found.setdefault(row.model, []).append(row.observed_bytes - row.predicted_bytes)
-    return {model: median_low(rows) for model, rows in found.items()}
 
 
 def _proposals(votes: Iterable[int]) -> list[int]:

@@ -20,7 +20,7 @@ from plimsoll_operator.cli.manifests import manifests
 from plimsoll_operator.cli.observe_text import COMPARED, UNKNOWN, Observation
 from plimsoll_operator.cli.typed import check_dns_label
 from plimsoll_operator.cli.world import World
-from plimsoll_operator.learning import Learned, NoVote, Seen, kind_of, learn, seen_in_log, seen_in_status, votes_of
+from plimsoll_operator.learning import Learned, NoVote, Seen, kind_of, learn, seen_in_log, seen_in_status
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.text import one_line
 
@@ -105,7 +105,7 @@ def _tell(learned: Learned) -> None:
         if kind is not None:
             namespaces = len({one.namespace for one in row.evidence})
             what = f"{_signed(row.add_bytes)} are added" if row.add_bytes else "nothing is added"
-            _say(f"{kind}: {len(votes_of(row.evidence))} models of {namespaces} namespaces; {what}")
+            _say(f"{kind}: {len({one.model for one in row.evidence})} models of {namespaces} namespaces; {what}")
     for line in learned.outliers:
         _say(line)
 

@@ -132,6 +132,22 @@ def test_one_trusted_namespace_moves_no_constant_alone(lies: list[tuple[int, int
     assert found == 0 or abs(found - GIB) <= GIB // 3
 
 
+@given(st.lists(st.tuples(st.integers(0, 5), _residuals), max_size=60))
+@law(200)
+def test_nor_by_starting_the_models_of_others_more_often(lies: list[tuple[int, int]]) -> None:
+    honest = [seen(f"h{number}", "blue" if number % 2 else "green", GIB) for number in range(6)]
+    hostile = [seen(f"h{number}", "evil", residual) for number, residual in lies]
+    found = added(*honest, *hostile)
+    assert found == 0 or abs(found - GIB) <= GIB // 3
+    for size in (-2 * GIB, 3 * GIB):
+        evidence = [
+            Evidence(model=s.model, namespace=s.namespace, predicted_bytes=4 * GIB, observed_bytes=s.observed_bytes) for s in honest
+        ]
+        evidence += [Evidence(model=s.model, namespace="evil", predicted_bytes=4 * GIB, observed_bytes=4 * GIB + size) for s in honest] * 4
+        row = Correction(engine_minor="0.27", component="nonTorch", add_bytes=size, evidence=tuple(evidence))
+        assert why_unsupported(row, ("blue", "green", "evil")) is not None
+
+
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from(ALL), st.integers(0, 1 << 40)), max_size=300))
 @law(50)
 def test_evidence_is_bounded_and_every_namespace_is_heard(rows: list[tuple[str, str, int]]) -> None:
@@ -151,7 +167,14 @@ def test_an_object_holds_so_many_corrections_and_says_what_it_leaves_out() -> No
     kinds = [replace(L4_ALONE, product=f"NVIDIA-X{number}") for number in range(MOST_CORRECTIONS + 2)]
     learned = learn((), [seen("a", "blue", GIB, kind) for kind in kinds])
     assert len(learned.corrections) == MOST_CORRECTIONS
-    assert len(learned.outliers) == 2
+    assert learned.outliers == ("2 kinds of starts are left out: an EngineCalibration holds 256 corrections",)
+
+
+def test_kinds_that_one_namespace_tells_of_push_out_no_correction() -> None:
+    """Sorted by name they would come first."""
+    flood = [replace(L4_ALONE, engine_minor="0.10", product=f"NVIDIA-A{number}") for number in range(MOST_CORRECTIONS)]
+    learned = learn((), [*(seen("a", "evil", GIB, kind) for kind in flood), *starts(GIB)])
+    assert [kind_of(row) for row in learned.corrections if row.add_bytes] == [L4_ALONE]
 
 
 def plan_under(corrections: Sequence[Correction]) -> Plan:
@@ -228,6 +251,22 @@ def test_the_narrower_of_two_corrections_holds() -> None:
          "spec": {"corrections": [row.model_dump(mode="json", by_alias=True, exclude_none=True) for row in (wide, narrow)]}},
     )  # fmt: skip
     assert len(applied([calibration], CalibrationTrust(mode="Apply", namespaces=ALL))) == 2
+
+
+def test_what_counts_is_asked_of_the_object_as_it_was_read() -> None:
+    """Whatever is remembered is of that object and that trust: another of the same name is counted by itself."""
+    (row,) = learn((), starts(GIB)).corrections
+    head = {"apiVersion": API_VERSION, "kind": "EngineCalibration", "metadata": {"name": "x"}}
+    full, empty = (
+        parse_object(EngineCalibration, head | {"spec": {"corrections": [one.model_dump(mode="json", by_alias=True) for one in rows]}})
+        for rows in ((row,), ())
+    )
+    trust = CalibrationTrust(mode="Apply", namespaces=ALL)
+    for _ in range(2):
+        assert [one.add_bytes for one in applied([full], trust)] == [row.add_bytes]
+        assert applied([empty], trust) == ()
+        assert applied([full], CalibrationTrust(mode="Apply", namespaces=("blue",))) == ()
+        assert applied([full], CalibrationTrust(namespaces=ALL)) == ()
 
 
 STATUS = [
