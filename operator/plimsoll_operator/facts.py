@@ -304,3 +304,5 @@ Decide: TypeAlias = Callable[[Facts], Verdict]
 """`decision.decide`, for whoever is handed it."""
 DecideWithin: TypeAlias = Callable[[Facts, float], Verdict]
 """With the seconds after which it must end, whatever it knows by then."""
+Recall: TypeAlias = Callable[[Facts], Verdict | None]
+"""`decision.recall`: what is remembered, or None."""

@@ -50,6 +50,8 @@ class Reject:
     offers: tuple[Offer, ...] = ()
     details: tuple[str, ...] = ()
     on_the_edge: bool = False
+    offers_cut: bool = False
+    """Looking for offers was stopped before its end: there may be others."""
 
     @property
     def short_by_bytes(self) -> int | None:

@@ -22,6 +22,8 @@ EFFORT_FOR_A_VERDICT: Final = 0.6
 EFFORT_WITH_OFFERS: Final = 0.5
 EFFORT_FOR_OFFERS: Final = 0.1
 """Seconds of work from the beginning until no further offer is looked for, and at least for offers. Usual ones take hundredths."""
+EFFORT_FOR_OFFERS_IN_A_CROWD: Final = 0.03
+"""Seconds of work that all who are judged at once, or wait, spend on offers together: nobody's verdict waits for the offers of others."""
 
 
 def decide(
@@ -37,14 +39,27 @@ def decide(
     return _VERDICTS.ask(_question(facts, most_looks), lambda: _bounded(facts, Effort(most_looks, checkpoint, at_leisure)))
 
 
-def decide_within(facts: Facts, clock: Callable[[], float], seconds: float, *, effort: Callable[[], float] | None = None) -> Verdict:
+def recall(facts: Facts) -> Verdict | None:
+    """What `decide` remembers of these facts; None where it would have to work it out."""
+    return _VERDICTS.recall(_question(facts, MOST_LOOKS))
+
+
+def decide_within(
+    facts: Facts,
+    clock: Callable[[], float],
+    seconds: float,
+    *,
+    effort: Callable[[], float] | None = None,
+    at_hand: Callable[[], int] = lambda: 1,
+) -> Verdict:
     """`decide`, stopped where `clock` has moved on by `seconds`: Undecided then, or the rejection that was certain. Never a plan.
 
     With `effort`, a clock of the work that is done, a certain rejection is told with the offers that EFFORT_WITH_OFFERS have found, and
-    what takes more than EFFORT_FOR_A_VERDICT is left, as TooComplex, to who has more time.
+    what takes more than EFFORT_FOR_A_VERDICT is left, as TooComplex, to who has more time. `at_hand` is how many decisions are made or
+    waited for now, this one among them: offers are looked for as long only as the others can spare.
     """
     ends = clock() + seconds
-    strength = None if effort is None else _Strength(effort)
+    strength = None if effort is None else _Strength(effort, at_hand)
 
     def at_leisure() -> None:
         checkpoint()
@@ -71,21 +86,27 @@ def decide_within(facts: Facts, clock: Callable[[], float], seconds: float, *, e
 class _Strength:
     """How much work may still go into one decision: less for what is not certain yet, some for offers once a rejection is."""
 
-    def __init__(self, effort: Callable[[], float]) -> None:
+    def __init__(self, effort: Callable[[], float], at_hand: Callable[[], int]) -> None:
         self._effort = effort
+        self._at_hand = at_hand
         self._began = effort()
-        self._tired = self._began + EFFORT_WITH_OFFERS
-        self._certain = False
+        self._certain: float | None = None
 
     def look_for_a_verdict(self) -> None:
-        if not self._certain and self._effort() >= self._began + EFFORT_FOR_A_VERDICT:
+        if self._certain is None and self._effort() >= self._began + EFFORT_FOR_A_VERDICT:
             raise OutOfTime
 
     def look_for_offers(self) -> None:
-        if not self._certain:
-            self._certain, self._tired = True, max(self._tired, self._effort() + EFFORT_FOR_OFFERS)
-        if self._effort() >= self._tired:
+        if self._certain is None:
+            self._certain = self._effort()
+        if self._effort() >= self._tired(self._certain):
             raise OutOfTime
+
+    def _tired(self, certain: float) -> float:
+        crowd = self._at_hand()
+        if crowd > 1:
+            return certain + EFFORT_FOR_OFFERS_IN_A_CROWD / crowd
+        return max(self._began + EFFORT_WITH_OFFERS, certain + EFFORT_FOR_OFFERS)
 
 
 _VERDICTS: Final[Remembered[bytes, Verdict]] = Remembered("verdicts", 32 << 20, kept_bytes)

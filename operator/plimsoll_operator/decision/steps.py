@@ -212,7 +212,7 @@ def _with_offers(case: Case, reject: Reject) -> Reject:
     except TooComplex:
         pass
     except OutOfTime as stopped:
-        raise OutOfTime(_told(reject, found)) from stopped
+        raise OutOfTime(replace(_told(reject, found), offers_cut=True)) from stopped
     return _told(reject, found)
 
 

@@ -14,13 +14,14 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import uvicorn
 
 from plimsoll_operator import logs
-from plimsoll_operator.decision import decide_within
+from plimsoll_operator.decision import decide_within, recall
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.metrics import Recorder
 from plimsoll_operator.verdict import Verdict
@@ -28,6 +29,7 @@ from plimsoll_operator.webhook.access import Access, AccessError, from_environme
 from plimsoll_operator.webhook.app import DEFAULT_SECONDS, WebhookApp
 from plimsoll_operator.webhook.connection import Connection
 from plimsoll_operator.webhook.store import CacheStore, WatchSeries
+from plimsoll_operator.webhook.workers import Workers
 
 log = logging.getLogger("plimsoll_operator.webhook")
 
@@ -39,6 +41,8 @@ _CERTIFICATE_POLL_SECONDS: Final = 2.0
 _LAST_ANSWERS_SECONDS: Final = 10
 _DRAIN_SECONDS: Final = 5.0
 _HEAD_BYTES: Final = 16 << 10
+_SWITCH_SECONDS: Final = 0.0005
+"""How long a thread that judges may keep the event loop from its turn: Python's own 5 ms are as much as a whole answer."""
 
 
 class _Server(uvicorn.Server):
@@ -107,9 +111,9 @@ async def _renew_certificates(config: uvicorn.Config, certificate: Path, key: Pa
         log.info("serving a renewed certificate")
 
 
-def _decide(facts: Facts, seconds: float) -> Verdict:
-    # Offers cost work, not time: a process that is given little CPU finds the same ones.
-    return decide_within(facts, time.monotonic, seconds, effort=time.thread_time)
+def _decide(facts: Facts, seconds: float, *, workers: Workers) -> Verdict:
+    # Offers cost work, not time: a process that is given little CPU finds the same ones, unless others wait.
+    return decide_within(facts, time.monotonic, seconds, effort=time.thread_time, at_hand=workers.at_hand)
 
 
 def _servers(options: argparse.Namespace, app: WebhookApp) -> list[_Server]:
@@ -157,7 +161,10 @@ async def _serve(options: argparse.Namespace, access: Access) -> None:
     recorder = Recorder(WatchSeries(store))
     bugs.append(recorder)
     needs = options.client_ca is not None
-    app = WebhookApp(store=store, decide=_decide, recorder=recorder, seconds=options.answer_within, needs_certificate=needs)
+    workers = Workers()
+    decide = partial(_decide, workers=workers)
+    limits = {"seconds": options.answer_within, "needs_certificate": needs}
+    app = WebhookApp(store=store, decide=decide, recall=recall, recorder=recorder, workers=workers, **limits)
     servers = _servers(options, app)
     loop = asyncio.get_running_loop()
     draining: list[asyncio.Task[None]] = []
@@ -198,6 +205,7 @@ def main(argv: list[str] | None = None) -> int:
     except AccessError as error:
         print(error, file=sys.stderr)
         return 2
+    sys.setswitchinterval(_SWITCH_SECONDS)
     asyncio.run(_serve(options, access))
     return 0
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
-from plimsoll_operator.facts import Decide, DecideWithin, Facts
+from plimsoll_operator.facts import Decide, DecideWithin, Facts, Recall
 from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import Reason, Undecided, Verdict
 from plimsoll_operator.webhook.bodies import Bodies, BodyRefused, Gone, Receive
@@ -43,11 +43,17 @@ _TO_ANSWER: Final = 0.9
 _TO_READ_SECONDS: Final = 0.02
 _READ_BYTES_PER_SECOND: Final = 16 << 20
 """What reading a review takes at least, beside its size: with less than that left before the decision is stopped it is not begun."""
+_AT_ONCE_BYTES: Final = 16 << 10
+"""What is larger is not even read on the event loop: an InferenceDeployment as people write them is a few thousand bytes."""
 _STUCK_SECONDS: Final = 60.0
 _GO_DURATION: Final = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,3})?)s")
 _JSON: Final = b"application/json"
 _TEXT: Final = b"text/plain; version=0.0.4; charset=utf-8"
 _PROBES: Final = ("/healthz", "/readyz", "/metrics")
+
+
+class _NotKnown(Exception):
+    """The verdict has to be worked out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +71,8 @@ def _error(status: int, message: str, *, close: bool = False) -> _Response:
 class WebhookApp:
     """One ASGI application over one store. `stopping` turns readiness off while reviews are served on.
 
-    `seconds` is how long the API server waits where it does not say so itself. With `needs_certificate` only who has shown a client
-    certificate of the configured authority may ask for reviews.
+    `seconds` is how long the API server waits where it does not say so itself. What `recall` knows is answered at once, the rest takes
+    turns. With `needs_certificate` only who has shown a client certificate of the configured authority may ask for reviews.
     """
 
     def __init__(
@@ -80,8 +86,10 @@ class WebhookApp:
         clock: Callable[[], float] = time.monotonic,
         bodies: Bodies | None = None,
         workers: Workers | None = None,
+        recall: Recall | None = None,
     ) -> None:
         self._store = store
+        self._recall = recall
         self._decide = decide
         self._recorder = recorder
         self._seconds = seconds
@@ -182,6 +190,8 @@ class WebhookApp:
 
         now = self._clock()
         try:
+            if (known := self._known(body, started)) is not None:
+                return known
             return await self._workers.run(asked.namespace, len(body), work, max(0.0, answer_at - now), begin_within=begin_by - now)
         except TooLate:
             return self._without_verdict(asked, started, too_late)
@@ -194,8 +204,25 @@ class WebhookApp:
             self._recorder.internal_error("review")
             return _error(500, "an error of the webhook itself; its log has all of it")
 
+    def _known(self, body: bytes, started: float) -> _Response | None:
+        """The answer that takes no work: on the event loop, since a thread of its own would take longer than all of it. Else None."""
+
+        recall = self._recall
+        if recall is None or len(body) > _AT_ONCE_BYTES:
+            return None
+
+        def known(facts: Facts) -> Verdict:
+            if (found := recall(facts)) is None:
+                raise _NotKnown
+            return found
+
+        try:
+            return self._judged(body, started, known)
+        except _NotKnown:
+            return None
+
     def _judged(self, body: bytes, started: float, decide: Decide) -> _Response:
-        """On a thread: from the body to the answer's."""
+        """From the body to the answer's."""
         try:
             review = parse_review(body)
         except BadReview as error:

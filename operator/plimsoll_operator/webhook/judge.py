@@ -31,6 +31,9 @@ _UNDECIDED_FIELDS: Final = {
     Reason.TOO_COMPLEX: "spec",
     Reason.OUT_OF_TIME: "spec",
 }
+_OFFERS_CUT: Final = (
+    "there may be more changes that fit: looking for them was stopped, so that others have their answers in time. Apply again to see more"
+)
 _SKIPPED: Final = Answer(allowed=True, verdict="Skipped", reason="Unchanged")
 
 
@@ -106,11 +109,9 @@ def _faults(verdict: Reject, facts: Facts) -> tuple[Fault, ...]:
     more = tuple(Fault(field=verdict.field, message=detail) for detail in verdict.details)
     if facts.bypass is Bypass.UNPROTECTED:
         more += (Fault(field="metadata.annotations", message=UNPROTECTED_BYPASS),)
-    return (
-        Fault(field=verdict.field, message=verdict.message.removeprefix(f"{verdict.field}: ")),
-        *more,
-        *(_offer(offer) for offer in verdict.offers),
-    )
+    main = Fault(field=verdict.field, message=verdict.message.removeprefix(f"{verdict.field}: "))
+    cut = (Fault(field="offer", message=_OFFERS_CUT),) if verdict.offers_cut else ()
+    return (main, *more, *(_offer(offer) for offer in verdict.offers), *cut)
 
 
 def _offer(offer: Offer) -> Fault:

@@ -28,13 +28,14 @@ class TooLate(Exception):
 
 
 class Workers:
-    """Turns and threads on one event loop; all methods are called on it."""
+    """Turns and threads on one event loop; all methods but one are called on it."""
 
     def __init__(self, *, threads: int = THREADS, of_one_namespace: int = _OF_ONE_NAMESPACE, bounds: LineBounds | None = None) -> None:
         self._threads = threads
         self._of_one_namespace = of_one_namespace
         self._running: Counter[str] = Counter()
         self._running_bytes = 0
+        self._at_work = 0
         self._lines = Lines(bounds or LineBounds())
         self._turns: dict[Place, asyncio.Future[None]] = {}
         self._since: dict[object, float] = {}
@@ -42,6 +43,10 @@ class Workers:
     def longest_seconds(self) -> float:
         """For how long the review that has been judged longest is judged."""
         return asyncio.get_running_loop().time() - min(self._since.values()) if self._since else 0.0
+
+    def at_hand(self) -> int:
+        """How many reviews are judged or wait for their turn. The one method that may be called on any thread."""
+        return self._at_work + len(self._turns)
 
     async def run(self, namespace: str, size: int, work: Callable[[], T], seconds: float, *, begin_within: float | None = None) -> T:
         """What `work` returns or raises, worked out on a thread. Raises Busy, and TimeoutError where that takes longer than `seconds`.
@@ -90,10 +95,12 @@ class Workers:
         return fits and total < self._threads and self._running[place.namespace] < self._of_one_namespace
 
     def _take(self, place: Place) -> None:
+        self._at_work += 1
         self._running[place.namespace] += 1
         self._running_bytes += place.size
 
     def _free(self, place: Place) -> None:
+        self._at_work -= 1
         self._running_bytes -= place.size
         self._running[place.namespace] -= 1
         if not self._running[place.namespace]:

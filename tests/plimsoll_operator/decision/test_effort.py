@@ -44,7 +44,7 @@ def same_but_for_offers(found: Verdict, whole: Verdict) -> bool:
     if not isinstance(found, Reject) or not isinstance(whole, Reject):
         return found == whole
     offered = whole.offers[: len(found.offers)] == found.offers
-    return offered and dataclasses.replace(found, message=whole.message, offers=whole.offers) == whole
+    return offered and dataclasses.replace(found, message=whole.message, offers=whole.offers, offers_cut=False) == whole
 
 
 class Clock:
@@ -151,6 +151,19 @@ def test_a_certain_rejection_is_told_with_the_offers_that_little_effort_finds() 
     assert found[0] == len(whole.offers)
     assert found == sorted(found, reverse=True)
     assert found[-1] < len(whole.offers)
+
+
+@pytest.mark.parametrize("crowd", [1, 2, 8, 200])
+def test_the_more_decisions_wait_the_fewer_offers_are_looked_for_and_it_is_said(crowd: int) -> None:
+    facts = facts_of(WISHES[1][1])
+    whole = refused(decide(facts))
+    forget()
+    spent = itertools.count(0, 1e-4)
+    verdict = refused(decide_within(facts, lambda: 0.0, 60, effort=lambda: next(spent), at_hand=lambda: crowd))
+    assert same_but_for_offers(verdict, whole)
+    assert verdict.offers_cut == (crowd > 1)
+    assert len(verdict.offers) == len(whole.offers) if crowd == 1 else len(verdict.offers) < len(whole.offers)
+    assert refused(decide(facts)) == whole, "what was cut is not remembered"
 
 
 @pytest.mark.parametrize(

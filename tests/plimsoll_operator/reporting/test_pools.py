@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from tests.plimsoll_operator.fake_kube import FakeKube
@@ -51,6 +52,10 @@ class Cluster:
 
     def mine(self, **spec: object) -> None:
         self.kube.create(GPU_POOLS, {"apiVersion": API_VERSION, "kind": "GPUPool", "metadata": {"name": "mine"}, "spec": spec})
+
+    def mine_declared(self) -> None:
+        metadata = {"name": "mine-declared"}
+        self.kube.create(GPU_POOLS, {"apiVersion": API_VERSION, "kind": "GPUPool", "metadata": metadata, "spec": DECLARED})
 
     def change(self, name: str, **parts: object) -> None:
         found = self.kube.get(GPU_POOLS, "", name)
@@ -167,6 +172,33 @@ def test_nothing_is_written_twice_and_no_pool_of_a_user_s_is_deleted() -> None:
     pools = cluster.pass_()
     assert list(pools) == ["mine"]
     assert pools["mine"]["status"]["nodes"] == 0
+
+
+@pytest.mark.parametrize(
+    ("why", "meddled", "writes"),
+    [
+        ("as the one before has left them", {}, []),
+        ("one whose status somebody has written", {"status": {"nodes": 7}}, ["GPUPool", "GPUPool"]),
+        ("one whose annotations somebody has taken", {"annotations": None}, ["GPUPool", "GPUPool"]),
+    ],
+)
+def test_a_new_leader_writes_no_pool_that_says_what_it_would_say(why: str, meddled: dict[str, Any], writes: list[str]) -> None:
+    cluster = Cluster(node("a", rack="a"), node("b"))
+    cluster.mine(selector={"rack": "a"}, cost=3)
+    cluster.mine_declared()
+    told = cluster.pass_()
+    name = next(name for name in told if "mine" not in name)
+    if "status" in meddled:
+        cluster.change(name, status=told[name]["status"] | meddled["status"])
+    if "annotations" in meddled:
+        metadata = {key: value for key, value in told[name]["metadata"].items() if key != "annotations"}
+        cluster.change(name, metadata=metadata)
+    before = len(cluster.kube.writes)
+    cluster.now += timedelta(hours=1)
+    cluster.controller.pool_writer = cluster.writer()
+    again = cluster.pass_()
+    assert [call.kind for call in cluster.kube.writes[before:]] == writes, why
+    assert {pool: row["status"] for pool, row in again.items()} == {pool: row["status"] for pool, row in told.items()}
 
 
 @pytest.mark.parametrize("count", [1, 40])

@@ -51,6 +51,12 @@ def test_a_rejection_reads_sentence_then_details_then_offers() -> None:
     ]
 
 
+def test_offers_that_were_not_looked_for_are_said() -> None:
+    causes = Webhook(judge=says(replace(REJECT, offers_cut=True))).ask(review())["status"]["details"]["causes"]
+    assert [cause["field"] for cause in causes[-2:]] == ["offer", "offer"]
+    assert causes[-1]["message"].startswith("there may be more changes that fit")
+
+
 def test_dry_run_and_update_get_the_same_answer_as_a_creation() -> None:
     webhook = Webhook(judge=says(REJECT))
     answers = [webhook.ask(review()), webhook.ask(review(dryRun=True)), webhook.ask(review(old=manifest(replicas=0)))]

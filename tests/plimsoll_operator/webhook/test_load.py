@@ -118,7 +118,7 @@ def test_whoever_asks_twice_to_stop_does_not_wait(tmp_path: Path) -> None:
 
 NEVER_ENDS = """
 import sys, plimsoll_operator.webhook.__main__ as webhook
-def never(facts, seconds):
+def never(facts, seconds, *, workers):
     while True: pass
 webhook._decide = never
 sys.exit(webhook.main(sys.argv[1:]))

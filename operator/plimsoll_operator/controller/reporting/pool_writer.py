@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from plimsoll_operator.api import Condition, GPUPool, Unreadable
+from plimsoll_operator.api import ApiError, Condition, GPUPool, Unreadable, parse_object
 from plimsoll_operator.capacity import pool_manifest, selection_status, status_without_nodes
 from plimsoll_operator.capacity.pools import MAX_PROBLEMS
 from plimsoll_operator.capacity.problems import Problem
@@ -23,7 +23,7 @@ from plimsoll_operator.controller.booking.ledger import Ledger
 from plimsoll_operator.controller.cluster.store import ParsedObjects
 from plimsoll_operator.controller.loops.quarantine import Border, Unit, no_border
 from plimsoll_operator.errors import ApiFailure
-from plimsoll_operator.names import INDEXED_ANNOTATION
+from plimsoll_operator.names import INDEXED_ANNOTATION, RESOURCE_ANNOTATION
 from plimsoll_operator.ports import GPU_POOLS, Kube, Manifest
 from plimsoll_operator.reasons import Why
 
@@ -32,6 +32,7 @@ INTERVAL_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 30.0
 _UNREADABLE: Final[Manifest] = {}
 _NO_NODES: Final[Manifest] = {"nodes": 0, "trusted": False, "problems": [f"{Why.NO_NODES}: no node is of this pool any more"]}
+_OUR_ANNOTATIONS: Final = (INDEXED_ANNOTATION, RESOURCE_ANNOTATION)
 _MAX_MESSAGE: Final = 4096
 _MAX_LINE: Final = 1024
 
@@ -122,21 +123,47 @@ class PoolWriter:
 
     def _apply(self, name: str, manifest: Manifest) -> None:
         before = self._written.get(name)
+        if before is None and self._stands(name, manifest):
+            self._written[name] = manifest
+            return
+        generation = None
         if before is None or before["metadata"] != manifest["metadata"]:
-            self._kube.apply(GPU_POOLS, {part: manifest[part] for part in ("apiVersion", "kind", "metadata")})
-        self._apply_status(name, manifest["status"])
+            made = self._kube.apply(GPU_POOLS, {part: manifest[part] for part in ("apiVersion", "kind", "metadata")})
+            generation = made["metadata"].get("generation")
+        self._apply_status(name, manifest["status"], generation)
         self._written[name] = manifest
 
-    def _apply_status(self, name: str, status: Manifest) -> None:
+    def _stands(self, name: str, manifest: Manifest) -> bool:
+        """Whether the pool is as an earlier leader would have written it now: a new one does not begin by writing all of them again."""
+        known = self._objects.pools.get(("", name))
+        notes = known.metadata.annotations if known is not None else {}
+        ours = {key: text for key, text in notes.items() if key in _OUR_ANNOTATIONS}
+        return ours == manifest["metadata"]["annotations"] and self._says(name, manifest["status"])
+
+    def _says(self, name: str, status: Manifest) -> bool:
+        """Whether its status is what would be written, to the time of its conditions."""
+        known = self._objects.pools.get(("", name))
+        if known is None or known.status is None:
+            return False
+        status = {**status, "conditions": self._conditions(status, known)}
+        asked = {"apiVersion": GPU_POOLS.api_version, "kind": GPU_POOLS.kind, "metadata": {"name": name}, "status": status}
+        try:
+            return parse_object(GPUPool, asked, newer=True).status == known.status
+        except ApiError:
+            return False
+
+    def _apply_status(self, name: str, status: Manifest, generation: int | None = None) -> None:
+        """`generation` is that of an object made or changed just now, of which nobody has heard yet."""
         identity = {"apiVersion": GPU_POOLS.api_version, "kind": GPU_POOLS.kind, "metadata": {"name": name}}
         known = self._objects.pools.get(("", name))
-        complete = {**status, "conditions": self._conditions(status, known)}
+        complete = {**status, "conditions": self._conditions(status, known, generation)}
         self._kube.apply(GPU_POOLS, {**identity, "status": complete}, subresource="status")
 
-    def _conditions(self, status: Manifest, known: GPUPool | None) -> list[Manifest]:
+    def _conditions(self, status: Manifest, known: GPUPool | None, generation: int | None = None) -> list[Manifest]:
         """Trusted and FreeKnown; the time of a condition moves only with its status."""
         before = {row.type: row for row in known.status.conditions} if known is not None and known.status is not None else {}
-        generation = known.metadata.generation if known is not None else 0
+        if generation is None:
+            generation = known.metadata.generation if known is not None else 0
         now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         return [
             {**row, "observedGeneration": generation, "lastTransitionTime": _since(before.get(row["type"]), row["status"]) or now}
@@ -191,8 +218,10 @@ class PoolWriter:
         self._spoken = {name: status for name, status in self._spoken.items() if name in told}
 
     def _tell(self, name: str, status: Manifest) -> None:
-        if self._spoken.get(name) != status:
-            self._apply_status(name, status)
+        before = self._spoken.get(name)
+        if before != status:
+            if before is not None or not self._says(name, status):
+                self._apply_status(name, status)
             self._spoken[name] = status
 
     def _without_selection(self, known: Set[str]) -> list[tuple[str, GPUPool]]:
