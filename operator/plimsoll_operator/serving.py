@@ -83,7 +83,8 @@ def check_reachable(extra_args: Sequence[str], version: EngineVersion) -> None:
             raise InvalidInput(EXTRA_ARGS, item.spelling, f"holds a secret, which does not belong in arguments: {_SECRETS[item.flag]}")
         written = " ".join(item.tokens)
         if item.flag in _SET_BY_FIELDS:
-            raise InvalidInput(EXTRA_ARGS, written, f"is what {_SET_BY_FIELDS[item.flag]} says: set that, and leave it out here")
+            meant = "" if item.spelling == item.flag else f"({item.flag}) "
+            raise InvalidInput(EXTRA_ARGS, written, f"{meant}is what {_SET_BY_FIELDS[item.flag]} says: set that, and leave it out here")
         if item.flag in _NOT_THE_USERS:
             raise InvalidInput(EXTRA_ARGS, written, _NOT_THE_USERS[item.flag])
         if item.flag == "--host" and item.values and item.values[0] not in _EVERY_ADDRESS:
