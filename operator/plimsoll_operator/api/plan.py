@@ -241,7 +241,7 @@ class Plan:
 
     def canonical_json(self) -> str:
         """The one textual form: sorted keys, no spaces, no floats."""
-        return _one_form({name: getattr(self, name) for name in _PLAN_FIELDS})
+        return _text(self)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -277,6 +277,12 @@ class Plan:
         A field that is younger than some plans out there counts only where it says something: their digests still hold.
         """
         return _digest(self)
+
+
+@lru_cache(maxsize=128)
+def _text(plan: Plan) -> str:
+    """A plan that is answered with is answered with again: its text is several times what finding it costs."""
+    return _one_form({name: getattr(plan, name) for name in _PLAN_FIELDS})
 
 
 @lru_cache(maxsize=512)

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
@@ -21,6 +22,7 @@ from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import Reason, Undecided, Verdict
 from plimsoll_operator.webhook.bodies import Bodies, BodyRefused, Gone, Receive
 from plimsoll_operator.webhook.judge import judge, out_of_time
+from plimsoll_operator.webhook.lately import Asked, Lately, asked_by
 from plimsoll_operator.webhook.lines import Busy
 from plimsoll_operator.webhook.ports import Recorder, ReviewStore
 from plimsoll_operator.webhook.review import Answer, BadReview, Review, head_of, parse_review, render_review
@@ -43,8 +45,8 @@ _TO_ANSWER: Final = 0.9
 _TO_READ_SECONDS: Final = 0.02
 _READ_BYTES_PER_SECOND: Final = 16 << 20
 """What reading a review takes at least, beside its size: with less than that left before the decision is stopped it is not begun."""
-_AT_ONCE_BYTES: Final = 16 << 10
-"""What is larger is not even read on the event loop: an InferenceDeployment as people write them is a few thousand bytes."""
+_AT_ONCE_SECONDS: Final = 0.005
+"""What takes longer on the event loop has its turn on a thread when it comes again."""
 _STUCK_SECONDS: Final = 60.0
 _GO_DURATION: Final = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,3})?)s")
 _JSON: Final = b"application/json"
@@ -90,6 +92,7 @@ class WebhookApp:
     ) -> None:
         self._store = store
         self._recall = recall
+        self._lately = Lately()
         self._decide = decide
         self._recorder = recorder
         self._seconds = seconds
@@ -163,10 +166,8 @@ class WebhookApp:
 
     def _limit(self, scope: Scope) -> float:
         """How long the API server waits: it says so in the query."""
-        said = parse_qs(scope.get("query_string", b"")[:256].decode("latin-1")).get("timeout", [""])[0]
-        found = _GO_DURATION.fullmatch(said)
-        seconds = float(found[1]) if found else self._seconds
-        return min(_LONGEST_SECONDS, max(_SHORTEST_SECONDS, seconds))
+        said = _said_seconds(scope.get("query_string", b"")[:256])
+        return min(_LONGEST_SECONDS, max(_SHORTEST_SECONDS, self._seconds if said is None else said))
 
     async def _answered(self, body: bytes, started: float, seconds: float) -> _Response:
         """Parsed and judged on a thread; answered here when that is done, or without it when its time is over."""
@@ -190,9 +191,8 @@ class WebhookApp:
 
         now = self._clock()
         try:
-            if (known := self._known(body, started)) is not None:
-                return known
-            return await self._workers.run(asked.namespace, len(body), work, max(0.0, answer_at - now), begin_within=begin_by - now)
+            turn = partial(self._workers.run, asked.namespace, len(body), work, max(0.0, answer_at - now), begin_within=begin_by - now)
+            return await self._at_once_or(turn, body, started)
         except TooLate:
             return self._without_verdict(asked, started, too_late)
         except TimeoutError:
@@ -204,12 +204,24 @@ class WebhookApp:
             self._recorder.internal_error("review")
             return _error(500, "an error of the webhook itself; its log has all of it")
 
-    def _known(self, body: bytes, started: float) -> _Response | None:
-        """The answer that takes no work: on the event loop, since a thread of its own would take longer than all of it. Else None."""
+    async def _at_once_or(self, turn: Callable[[], Awaitable[_Response]], body: bytes, started: float) -> _Response:
+        """The answer that is known, else that of a turn, which is known from then on."""
+        again = asked_by(body) if self._recall is not None else None
+        if again is None:
+            return await turn()
+        known = self._known(again, started)
+        if known is not None:
+            return known
+        response = await turn()
+        self._lately.add(again.key)
+        return response
 
+    def _known(self, asked: Asked, started: float) -> _Response | None:
+        """The answer that takes no work: on the event loop, since a thread of its own would take longer than all of it. Else None."""
         recall = self._recall
-        if recall is None or len(body) > _AT_ONCE_BYTES:
+        if recall is None or asked.key not in self._lately:
             return None
+        began = self._clock()
 
         def known(facts: Facts) -> Verdict:
             if (found := recall(facts)) is None:
@@ -217,17 +229,23 @@ class WebhookApp:
             return found
 
         try:
-            return self._judged(body, started, known)
+            return self._answer(asked.review, started, known)
         except _NotKnown:
             return None
+        finally:
+            if self._clock() - began > _AT_ONCE_SECONDS:
+                self._lately.forget(asked.key)
 
     def _judged(self, body: bytes, started: float, decide: Decide) -> _Response:
-        """From the body to the answer's."""
+        """On a thread: from the body to the answer's."""
         try:
             review = parse_review(body)
         except BadReview as error:
             log.warning("refused a request that is no review: %s", error)
             return _error(400, str(error))
+        return self._answer(review, started, decide)
+
+    def _answer(self, review: Review, started: float, decide: Decide) -> _Response:
         answer = judge(review, self._store, decide)
         self._told(review, answer, started)
         return _Response(status=200, body=render_review(review, answer))
@@ -250,6 +268,14 @@ class WebhookApp:
         # Whoever reaches the port can send any name: a line break in it must not forge a line of the log.
         where = one_line(f"{review.namespace}/{review.name}", 320)
         log.info("%s %s: %s %s", review.operation, where, answer.verdict, answer.reason)
+
+
+@lru_cache(maxsize=64)
+def _said_seconds(query: bytes) -> float | None:
+    """What the query says, the same of nearly every review."""
+    said = parse_qs(query.decode("latin-1")).get("timeout", [""])[0]
+    found = _GO_DURATION.fullmatch(said)
+    return float(found[1]) if found else None
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

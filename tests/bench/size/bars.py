@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 
 class Kind(StrEnum):
@@ -108,7 +109,11 @@ class Run:
     @classmethod
     def read(cls, path: Path) -> Run:
         """What `write` wrote."""
-        fields = json.loads(path.read_text("utf-8"))
+        return cls.of(json.loads(path.read_text("utf-8")))
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Run:
+        """The run whose fields these are."""
         return cls(**{**fields, "found": tuple(Found(**one) for one in fields["found"])})
 
 
