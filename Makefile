@@ -131,6 +131,7 @@ shown: $(STAMP) ## write what the command prints into the pages and screens that
 	@$(BIN)/python -m tests.plimsoll_operator.cli.public_manifests
 	@$(BIN)/python -m tests.engine.manifests
 	@$(BIN)/python -m tools.import_page
+	@$(BIN)/python -m tests.bench.size.page
 
 dist: assets ## wheel, source distribution and chart of this checkout, with checksums
 	@rm -rf dist && $(BIN)/python -m hatchling build -d dist
