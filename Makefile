@@ -127,6 +127,7 @@ shown: $(STAMP) ## write what the command prints into the pages and screens that
 	@$(BIN)/python -m tools.support_page
 	@$(BIN)/python -m tools.shown_output
 	@$(BIN)/python -m tests.plimsoll_operator.cli.fit_world
+	@$(BIN)/python -m tests.plimsoll_operator.cli.screens
 	@$(BIN)/python -m tests.plimsoll_operator.cli.observe_screens
 	@$(BIN)/python -m tests.plimsoll_operator.cli.public_manifests
 	@$(BIN)/python -m tests.engine.manifests

@@ -23,7 +23,7 @@ from kubernetes import client, config
 from kubernetes.client.rest import RESTClientObject
 
 from plimsoll_operator.errors import ApiFailure, WatchExpired
-from plimsoll_operator.ports import FIELD_MANAGER, PODS, Manifest, Page, Resource, WatchEvent
+from plimsoll_operator.ports import FIELD_MANAGER, PODS, SUBJECT_ACCESS_REVIEWS, Account, Manifest, Page, Resource, WatchEvent
 from plimsoll_operator.undeclared import Undeclared
 from plimsoll_operator.wire import (
     LONGEST_REFUSAL,
@@ -184,6 +184,15 @@ class KubeClient:
         """See Kube.dry_run_create."""
         path = resource.path(manifest["metadata"].get("namespace", ""))
         return named(self._call("POST", path, query={"fieldManager": FIELD_MANAGER, "dryRun": "All"}, body=manifest))
+
+    def may(self, account: Account, verb: str, resource: Resource, subresource: str = "") -> bool:
+        """See Kube.may."""
+        asked = {"verb": verb, "group": resource.group, "resource": resource.plural, "subresource": subresource}
+        spec = {"user": account.user, "groups": list(account.groups), "resourceAttributes": asked}
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": SUBJECT_ACCESS_REVIEWS.kind, "spec": spec}
+        answer = self._call("POST", SUBJECT_ACCESS_REVIEWS.path(), body=review)
+        status = answer.get("status") if isinstance(answer, dict) else None
+        return isinstance(status, dict) and status.get("allowed") is True
 
     def replace(self, resource: Resource, manifest: Manifest) -> Manifest:
         """See Kube.replace."""

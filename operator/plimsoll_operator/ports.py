@@ -74,7 +74,26 @@ VALIDATING_WEBHOOK_CONFIGURATIONS: Final = Resource(
 CUSTOM_RESOURCE_DEFINITIONS: Final = Resource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
 )
+SUBJECT_ACCESS_REVIEWS: Final = Resource("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A ServiceAccount, as authorisation knows it."""
+
+    namespace: str
+    name: str
+
+    @property
+    def user(self) -> str:
+        """Its user name."""
+        return f"system:serviceaccount:{self.namespace}:{self.name}"
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that it is in by being one."""
+        return ("system:serviceaccounts", f"system:serviceaccounts:{self.namespace}", "system:authenticated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +151,10 @@ class Kube(Protocol):
 
     def dry_run_create(self, resource: Resource, manifest: Manifest) -> Manifest:
         """What a creation would be answered with, admission included; nothing is stored."""
+        ...
+
+    def may(self, account: Account, verb: str, resource: Resource, subresource: str = "") -> bool:
+        """Whether an account may do so in all namespaces, as the API server answers a SubjectAccessReview, which stores nothing."""
         ...
 
     def replace(self, resource: Resource, manifest: Manifest) -> Manifest:

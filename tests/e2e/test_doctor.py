@@ -1,42 +1,15 @@
 """`plimsoll doctor` and `plimsoll nodes` on a real control plane: what is planted there is found, and a healthy one ends with 0."""
 
 import json
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.controlplane import FAKE_GPU_NODES
 from tests.controlplane.cluster import wait_until
+from tests.e2e.doctor import Told, command, doctor
 from tests.e2e.installation import Installation, stopped
 
 pytestmark = pytest.mark.e2e
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """What the command printed, one finding a line, and its exit status."""
-
-    status: int
-    lacks: tuple[str, ...]
-    texts: tuple[str, ...]
-
-
-def command(kubeconfig: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"KUBECONFIG": str(kubeconfig)}
-    program = str(Path(sys.executable).with_name("plimsoll"))
-    return subprocess.run([program, *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=120)
-
-
-def doctor(installation: Installation, *words: str, kubeconfig: Path | None = None) -> Told:
-    done = command(kubeconfig or installation.cluster.kubeconfig, "doctor", "-o", "json", *words)
-    assert done.returncode in (0, 1), done.stderr
-    findings = json.loads(done.stdout)
-    lacks = tuple(row["text"] for row in findings if row["level"] == "lack")
-    return Told(status=done.returncode, lacks=lacks, texts=tuple(row["text"] for row in findings))
 
 
 def test_a_healthy_cluster_ends_with_0(installation: Installation) -> None:

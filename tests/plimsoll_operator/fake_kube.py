@@ -22,6 +22,7 @@ from plimsoll_operator.ports import (
     INFERENCE_DEPLOYMENTS,
     LEADER_WORKER_SETS,
     PODS,
+    Account,
     Key,
     Manifest,
     Page,
@@ -45,11 +46,13 @@ class Call:
 class FakeKube:
     """See the module. `writes` records every write; `fail_next` refuses the next calls of a verb; `logs` are the pods' by key.
 
+    `denied` is what accounts may not do: name, verb, kind and subresource.
     `absent` resources are not served: LeaderWorkerSet, until a test installs it by taking it out.
     """
 
     writes: list[Call] = field(default_factory=list)
     absent: set[Resource] = field(default_factory=lambda: {LEADER_WORKER_SETS})
+    denied: set[tuple[str, str, str, str]] = field(default_factory=set)
     logs: dict[Key, bytes] = field(default_factory=dict)
     _objects: dict[Resource, dict[Key, Manifest]] = field(default_factory=dict)
     _history: list[tuple[int, Resource, WatchEvent]] = field(default_factory=list)
@@ -164,6 +167,12 @@ class FakeKube:
         with self._lock:
             self._may_fail("dry_run")
             return manifest
+
+    def may(self, account: Account, verb: str, resource: Resource, subresource: str = "") -> bool:
+        """See Kube.may: what `denied` does not name is allowed."""
+        with self._lock:
+            self._may_fail("may")
+            return (account.name, verb, resource.plural, subresource) not in self.denied
 
     def replace(self, resource: Resource, manifest: Manifest) -> Manifest:
         """See Kube.replace. Also how a test changes an object, with its status."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -36,6 +37,13 @@ def screen_of_stdout() -> Screen:
     plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
     return Screen(width=max(_NARROWEST, shutil.get_terminal_size().columns), colour=not plain, blocks=encoding.startswith("utf"))
+
+
+def folded(text: str, screen: Screen, indent: str) -> list[str]:
+    """A sentence over as many lines as a terminal needs, those after the first under the indent; one line in a pipe."""
+    if screen.width is None:
+        return [text]
+    return textwrap.wrap(text, screen.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [text]
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[list[str]]:

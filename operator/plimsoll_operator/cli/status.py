@@ -20,7 +20,7 @@ from plimsoll_operator.api import InferenceDeployment, InferenceDeploymentStatus
 from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.explain import EXPLAINED
 from plimsoll_operator.cli.live import current_namespace, open_cluster
-from plimsoll_operator.cli.screen import Screen, aligned, screen_of_stdout
+from plimsoll_operator.cli.screen import Screen, aligned, folded, screen_of_stdout
 from plimsoll_operator.cli.typed import check_dns_label
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import REPLAN_ANNOTATION
@@ -242,8 +242,9 @@ def lines_of(told: Told, screen: Screen) -> list[str]:
         pods = [("POD", "STATE", "READY", "RESTARTS", "LAST END")]
         pods += [(pod.name, pod.state, "yes" if pod.ready else "no", str(pod.restarts), pod.last_end) for pod in told.pods]
         lines += ["", *("  ".join(row).rstrip() for row in aligned(pods, (3,)))]
-    lines += ["", *(f"would be admitted: {offer}" for offer in told.offers)] if told.offers else []
-    steps = [*([_ADOPT.format(told.name, told.namespace)] if told.adoptable else []), *(f"next: {step}" for step in told.next_steps)]
+    lines += ["", *(line for offer in told.offers for line in folded(f"would be admitted: {offer}", screen, "    "))] if told.offers else []
+    steps = [_ADOPT.format(told.name, told.namespace)] if told.adoptable else []  # on one line, to be copied
+    steps += [line for step in told.next_steps for line in folded(f"next: {step}", screen, "    ")]
     lines += ["", *steps] if steps else []
     return lines
 

@@ -123,6 +123,10 @@ def labels_full(kube: FakeKube) -> None:
         kube.create(GPU_POOLS, pool_manifest(pool))
 
 
+def rights_gone(kube: FakeKube) -> None:
+    kube.denied = {("plimsoll-controller", verb, "deployments", "") for verb in ("create", "patch")}
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -136,6 +140,10 @@ def labels_full(kube: FakeKube) -> None:
         (doubtful, "pools that nothing is planned on: "),
         (over_nodes, "LeaderWorkerSet is not served, and needed by default/x"),
         (hub_blocked, "where models are cannot be reached, which default/x wait for: because"),
+        (
+            rights_gone,
+            "the ServiceAccount plimsoll-system/plimsoll-controller may not create deployments, patch deployments: install the chart",
+        ),
         (labels_full, "all 16 label keys of nodeSelectors are in use"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

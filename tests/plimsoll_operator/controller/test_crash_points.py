@@ -34,6 +34,7 @@ from plimsoll_operator.ports import (
     MODEL_PROFILES,
     NODES,
     PODS,
+    Account,
     Kube,
     Manifest,
     Page,
@@ -104,6 +105,9 @@ class CrashingKube:
 
     def dry_run_create(self, resource: Resource, manifest: Manifest) -> Manifest:
         return self._pass(f"dry run of {resource.plural}", lambda: self.inner.dry_run_create(resource, manifest))
+
+    def may(self, account: Account, verb: str, resource: Resource, subresource: str = "") -> bool:
+        return self.inner.may(account, verb, resource, subresource)
 
     def replace(self, resource: Resource, manifest: Manifest) -> Manifest:
         return self._pass(f"replace {resource.plural}", lambda: self.inner.replace(resource, manifest))

@@ -14,7 +14,7 @@ from plimsoll_operator.cli.command import SubParsers, add_command, add_output_ar
 from plimsoll_operator.cli.doctor.checks import Finding, Level, findings_of
 from plimsoll_operator.cli.doctor.seen import see
 from plimsoll_operator.cli.live import current_namespace, open_cluster
-from plimsoll_operator.cli.screen import Screen, screen_of_stdout
+from plimsoll_operator.cli.screen import Screen, folded, screen_of_stdout
 from plimsoll_operator.cli.world import World
 
 _DESCRIPTION: Final = "Check the cluster of the current kubeconfig. Status 0: nothing is missing, 1: something is, 2: not reached."
@@ -43,5 +43,9 @@ def run(options: argparse.Namespace) -> int:
 def lines_of(findings: tuple[Finding, ...], screen: Screen) -> list[str]:
     """A line a finding, and a closing one."""
     lacks = sum(not finding.good for finding in findings)
-    lines = [f"{screen.paint(_HEADS[row.level][0], _HEADS[row.level][1])} {row.text}" for row in findings]
+    lines = []
+    for row in findings:
+        head, colour = _HEADS[row.level]
+        first, *rest = folded(f"{head} {row.text}", screen, " " * (len(head) + 1))
+        lines += [screen.paint(head, colour) + first[len(head) :], *rest]
     return [*lines, "", "nothing is missing" if not lacks else f"{lacks} thing{'s are' if lacks != 1 else ' is'} missing"]

@@ -175,6 +175,18 @@ def _valid(what: str, life: tuple[datetime, datetime], now: datetime) -> Finding
     return _ok(f"{what} is valid until {ends:%Y-%m-%d}")
 
 
+def rights(seen: Seen) -> Found:
+    """Whether the accounts of controller and webhook may do their work."""
+    if seen.rights == HIDDEN:
+        yield _note("SubjectAccessReviews may not be made with your rights: whether controller and webhook have theirs is not known")
+        return
+    for account, denied in seen.rights.items():
+        if denied:
+            yield _lack(f"the ServiceAccount {account} may not {_named(denied)}: {_INSTALL}, which brings its ClusterRole and binding")
+    if seen.rights and not any(seen.rights.values()):
+        yield _ok("the accounts of controller and webhook have their rights")
+
+
 def guards(seen: Seen) -> Found:
     """Whether what the controller's token may write is bounded."""
     if seen.guards is None:
@@ -182,7 +194,8 @@ def guards(seen: Seen) -> Found:
     elif seen.guards == 0:
         yield _note("no ValidatingAdmissionPolicy of the chart: what the controller's token may write is bounded by its rights alone")
     elif seen.guards != HIDDEN:
-        yield _ok(f"{seen.guards} admission policies bound what the controller's token may write")
+        what = "1 admission policy bounds" if seen.guards == 1 else f"{seen.guards} admission policies bound"
+        yield _ok(f"{what} what the controller's token may write")
 
 
 def pools(seen: Seen) -> Found:
@@ -322,6 +335,6 @@ def _condition(item: InferenceDeployment, kind: str) -> tuple[str, str, str]:
 
 
 CHECKS: Final[tuple[Callable[[Seen], Found], ...]] = (
-    kinds, decided_by, programs, leader, webhook_judges, registration, guards,
+    kinds, decided_by, programs, leader, webhook_judges, registration, rights, guards,
     pools, policy, leader_worker_sets, models, label_index, evictions, standing,
 )  # fmt: skip

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import KINDS, InferenceDeployment, Manifest, read_stored
 from plimsoll_operator.certificate import life_of
+from plimsoll_operator.cli.doctor.rights import missing_rights
 from plimsoll_operator.cli.live import DECIDED_BY, of_all_or_one, pages, read_from
 from plimsoll_operator.cli.world import World
 from plimsoll_operator.errors import ApiFailure
@@ -103,13 +104,15 @@ class Review:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """The cluster as doctor sees it. `lacking` maps a served kind to the fields that this release has and the cluster's definition lacks;
-    a kind that is not served maps to None. `unread` says why what decisions are made by could not be read; `world` is empty then."""
+    a kind that is not served maps to None. `rights` has what the accounts of the programs may not do.
+    `unread` says why what decisions are made by could not be read; `world` is empty then."""
 
     now: datetime
     lacking: Mapping[str, tuple[str, ...] | None] | Hidden
     programs: tuple[Program, ...] | Hidden
     leader: Leader | Hidden | None
     registration: Registration | Hidden | None
+    rights: Mapping[str, tuple[str, ...]] | Hidden
     certificate: tuple[datetime, datetime] | Hidden | None
     review: Review
     guards: int | Hidden | None
@@ -141,6 +144,7 @@ def see(kube: Kube, world: World, namespace: str, now: datetime, pause: Callable
         programs=programs,
         leader=leader,
         registration=registration,
+        rights=_or_hidden(lambda: _rights(kube, registration, leader)),
         certificate=_or_hidden(lambda: _certificate(kube, leader.namespace)) if isinstance(leader, Leader) else None,
         review=_review(kube, namespace),
         guards=_or_hidden(lambda: _guards(kube)),
@@ -231,6 +235,14 @@ def _registration(kube: Kube) -> Registration | None:
                     authority=_life(client.get("caBundle")),
                 )
     return None
+
+
+def _rights(kube: Kube, registration: Registration | Hidden | None, leader: Leader | Hidden | None) -> Mapping[str, tuple[str, ...]]:
+    """Of the accounts as the chart names them; of none where it is not known what the release is called and where it is."""
+    if not isinstance(registration, Registration):
+        return {}
+    home = registration.home or (leader.namespace if isinstance(leader, Leader) else "")
+    return missing_rights(kube, registration.name, home) if home else {}
 
 
 def _certificate(kube: Kube, namespace: str) -> tuple[datetime, datetime] | None:
