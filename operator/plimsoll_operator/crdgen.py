@@ -86,6 +86,7 @@ KINDS: Final = (
             Column(name="Status", path=".status.phase"),
             Column(name="Reason", path=".status.reason"),
             _AGE,
+            Column(name="Since", path=_condition("Ready", "lastTransitionTime"), type="date", wide=True),
             Column(name="KV-Tokens", path=".status.plan.kvCacheTokens", type="integer", wide=True),
             Column(name="Predicted", path=".status.plan.predicted.total", wide=True),
             Column(name="Observed", path=".status.observed.memory.total", wide=True),

@@ -77,7 +77,7 @@ def test_the_deployment_prints_the_columns_people_look_for() -> None:
     narrow = [column["name"].upper() for column in columns if not column.get("priority")]
     wide = [column["name"].upper() for column in columns if column.get("priority")]
     assert narrow == ["MODEL", "GPU", "TP", "UTIL", "CONTEXT", "FIT", "READY", "STATUS", "REASON", "AGE"]
-    assert wide == ["KV-TOKENS", "PREDICTED", "OBSERVED", "ERROR"]
+    assert wide == ["SINCE", "KV-TOKENS", "PREDICTED", "OBSERVED", "ERROR"]
 
 
 def spellings(schema: Mapping[str, Any], path: str = "spec") -> Iterator[tuple[str, str]]:
