@@ -106,6 +106,8 @@ def from_cold(world: SizeWorld) -> Iterator[Found]:
     world.audit.new()
     world.start_controller()
     asked = world.audit.until_quiet(6, 60 + world.count)
+    refused = [one for one in asked if one.code >= 400 and one.code not in (404, 409)]
+    assert not refused, f"{len(refused)} requests were refused, such as {refused[0]}: this is not what is to be measured"
     cpu = cpu_seconds(world.pid("controller"))
     assert not (left := world.unsettled()), f"{len(left)} never settled, such as {left[:3]}"
     grown = {program: world.memory_mib(program) for program in empty}

@@ -69,6 +69,7 @@ class Asked:
     namespace: str
     name: str
     at: float
+    code: int
 
     @property
     def writes(self) -> bool:
@@ -114,7 +115,8 @@ def _asked(event: Json) -> Asked:
     about = event.get("objectRef") or {}
     part = "/".join(str(about[field]) for field in ("resource", "subresource") if about.get(field))
     at = datetime.fromisoformat(event["stageTimestamp"]).timestamp()
-    return Asked(event["verb"], part, str(about.get("namespace", "")), str(about.get("name", "")), at)
+    code = int((event.get("responseStatus") or {}).get("code", 0))
+    return Asked(event["verb"], part, str(about.get("namespace", "")), str(about.get("name", "")), at, code)
 
 
 @dataclass(slots=True, kw_only=True)
