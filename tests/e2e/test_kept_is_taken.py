@@ -1,21 +1,17 @@
 """Every object of the manifests that are kept, the API server takes in strict mode.
 
-A LeaderWorkerSet's pods are asked about as those of Deployments, since no other kind than the API server's own is served here.
+A LeaderWorkerSet's pods are asked about as those of Deployments, since no other kind than the API server's own is served here; the real
+kind is asked in `make lws`.
 """
 
 import pytest
 from tests.controlplane import Cluster
 from tests.controlplane.cluster import Json
 from tests.documents import documents
+from tests.e2e.strict import refusal
 from tests.engine.manifests import GROUPS, golden, pods, public
 
 pytestmark = pytest.mark.e2e
-PATHS = {
-    "Deployment": "/apis/apps/v1/namespaces/{}/deployments/{}",
-    "Service": "/api/v1/namespaces/{}/services/{}",
-    "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets/{}",
-}
-STRICT = "?dryRun=All&fieldManager=plimsoll-controller&force=true&fieldValidation=Strict"
 
 
 def of_the_api_server(made: Json) -> list[Json]:
@@ -32,14 +28,6 @@ def of_the_api_server(made: Json) -> list[Json]:
         }
         for role, pod in pods(made)
     ]
-
-
-def refusal(cluster: Cluster, namespace: str, made: Json) -> str:
-    """Why it is not taken; nothing where it is."""
-    made["metadata"]["namespace"] = namespace
-    path = PATHS[made["kind"]].format(namespace, made["metadata"]["name"])
-    status, answer = cluster.request("PATCH", path + STRICT, made, content_type="application/apply-patch+yaml")
-    return "" if status in (200, 201) else str(answer.get("message"))
 
 
 def kept(group: str) -> list[Json]:

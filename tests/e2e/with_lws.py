@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from tests.controlplane import FAKE_GPU_NODES, ControlPlane, FakeNode, leader_worker_set
 from tests.controlplane.cluster import Json, wait_until
+from tests.documents import documents
 from tests.e2e.installation import Installation
+from tests.e2e.strict import refusal
 from tests.e2e.wishes import Wishes
+from tests.engine.manifests import GROUPS, golden, public
 
 pytestmark = pytest.mark.e2e
 H100 = FAKE_GPU_NODES[0]
@@ -104,3 +107,14 @@ def test_groups_behind_the_capacity_gate_pass_it_whole(plane: ControlPlane, wish
     waiting = {pod["metadata"]["name"] for pod in pods if pod["spec"].get("schedulingGates")}
     assert len(waiting) == 2
     assert len({name.removeprefix("patient-group-")[0] for name in waiting}) == 1
+
+
+def test_every_set_of_the_manifests_that_are_kept_is_taken_in_strict_mode(plane: ControlPlane, wishes: Wishes) -> None:
+    """By the kind's own schema, defaults and webhooks; a field that nobody knows is refused."""
+    made = [
+        one for group in (*GROUPS, *public()) for one in documents(golden(group).read_text("utf-8")) if one["kind"] == "LeaderWorkerSet"
+    ]
+    assert len(made) >= 3
+    assert {one["metadata"]["name"]: why for one in made if (why := refusal(plane, wishes.namespace, one))} == {}
+    made[0]["spec"]["leaderWorkerTemplate"]["sizes"] = 2
+    assert "sizes" in refusal(plane, wishes.namespace, made[0])

@@ -19,7 +19,7 @@ from plimsoll_estimator.mixers import Latent
 from plimsoll_estimator.units import dotted
 
 _LATENT_ONLY: Final = "it computes latent attention (MLA) only, which the model does not have"
-_LEFT_OUT: Final = Remedy(words="leave --attention-backend out", argument="attention_backend", value="")
+_LEFT_OUT: Final = Remedy(words="name no attention backend", argument="attention_backend", value="")
 
 
 def check_named_backend(asked: AskedOfBackend, version: EngineVersion, fp8: Fp8Rules) -> None:

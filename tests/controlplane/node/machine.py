@@ -1,6 +1,7 @@
 """Whether this machine can have a real node, in one sentence; and what a run has left on it, by comparing before and after.
 
-Called by `python -m tests.controlplane.node`, outside the sandbox. Knows no Kubernetes.
+Called by `python -m tests.controlplane.node`, outside the sandbox; run as a file, with the standard library alone, it names Debian's
+packages that are missing, and `.ci/run` installs them. Knows no Kubernetes.
 """
 
 import contextlib
@@ -34,15 +35,19 @@ def lacks() -> str:
     """Why no real node can run here; empty where it can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "a real node needs Linux and root: it makes namespaces, cgroups and network links (make test needs neither)"
-    missing = {package for program, package in _DEBIAN.items() if not shutil.which(program, path=_SEARCH)}
-    if missing:
-        return f"a real node needs programs that are not here: apt-get install --no-install-recommends {' '.join(sorted(missing))}"
+    if missing := missing_packages():
+        return f"a real node needs programs that are not here: apt-get install --no-install-recommends {' '.join(missing)}"
     if not Path("/sys/fs/cgroup/cpuset/cpuset.cpus").exists():
         return "a real node is tried with the hierarchies of cgroup v1, and this machine has none below /sys/fs/cgroup"
     opened = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], capture_output=True, text=True, check=False)
     if opened.returncode != 0:
         return f"a real node needs namespaces of its own, which are refused here: {opened.stderr.strip()}"
     return ""
+
+
+def missing_packages() -> list[str]:
+    """Debian's names of what is not installed."""
+    return sorted({package for program, package in _DEBIAN.items() if not shutil.which(program, path=_SEARCH)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,3 +105,7 @@ def _processes() -> set[str]:
         if any(part in command for part in _WHOSE):
             found.add(f"{folder.name} {command[:120]}")
     return found
+
+
+if __name__ == "__main__":
+    print(*missing_packages())

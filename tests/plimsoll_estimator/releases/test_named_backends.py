@@ -244,14 +244,14 @@ def test_a_backend_of_images_is_one_that_sees_them(
 
 def test_leaving_the_backend_out_is_offered_where_that_was_tried() -> None:
     """Phi-3's heads on an H100 run by the backend that vLLM takes; a cache that nothing reads there is refused either way."""
-    assert "; leave --attention-backend out" in (started("0.19.1", H100, PHI, attention_backend="FLASHINFER").message or "")
+    assert "; name no attention backend" in (started("0.19.1", H100, PHI, attention_backend="FLASHINFER").message or "")
     untried = started("0.19.1", H100, PHI, attention_backend="FLASHINFER", max_model_len=100_000_000)
     assert "leave" not in (untried.message or "")
 
 
 @pytest.mark.parametrize("named", ["CUSTOM", "NO_ATTENTION", "ROCM_ATTN", "TURBOQUANT", "FLASH_ATTN_DIFFKV"])
 def test_what_has_no_rule_is_doubted_and_never_let_through(named: str) -> None:
-    with pytest.raises(Unsupported, match="has no rule yet; leave --attention-backend out"):
+    with pytest.raises(Unsupported, match="has no rule yet; name no attention backend"):
         started("0.20.0", H100, LLAMA, attention_backend=named)
 
 

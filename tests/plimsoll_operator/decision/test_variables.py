@@ -1,6 +1,6 @@
 """Variables of spec.template.env that mean what an argument means: counted by their text, or refused by name.
 
-Source of names, texts and releases: vllm/envs.py of 0.8.5, 0.10.1, 0.11.0, 0.11.1, 0.14.1 and 0.32.0.
+Source of names, texts and releases: vllm/envs.py of 0.8.5, 0.10.1, 0.11.0 to 0.15.0 and 0.32.0.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from plimsoll_operator.verdict import Admit, Reason, Reject
 
 ONE = {"tensorParallelSize": 1, "maxModelLen": 8192}
 SAMPLER, DEEP_GEMM, WARM_UP = "VLLM_USE_FLASHINFER_SAMPLER", "VLLM_USE_DEEP_GEMM", "VLLM_DEEP_GEMM_WARMUP"
-SKIP, PROCESS = "VLLM_SKIP_DEEP_GEMM_WARMUP", "VLLM_ENABLE_V1_MULTIPROCESSING"
+SKIP, PROCESS, BACKEND = "VLLM_SKIP_DEEP_GEMM_WARMUP", "VLLM_ENABLE_V1_MULTIPROCESSING", "VLLM_ATTENTION_BACKEND"
 
 
 def cache_gib(version: str, **env: str) -> float:
@@ -69,6 +69,8 @@ SETS = [
     (WARM_UP, "skip", "0.11.1", {"deep_gemm_warmup": "skip"}),
     (WARM_UP, "full", "0.32.0", {"deep_gemm_warmup": "full"}),
     (PROCESS, "1", "0.19.0", {}),
+    (BACKEND, "FLASHINFER", "0.11.2", {"attention_backend": "FLASHINFER"}),
+    (BACKEND, "TRITON_ATTN", "0.14.1", {"attention_backend": "TRITON_ATTN"}),
 ]
 
 
@@ -91,7 +93,10 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("an engine in the server's process", {"name": PROCESS, "value": "0"}, "0.19.0", "must be 1"),
     ("a relative that nobody counts", {"name": "VLLM_MOE_USE_DEEP_GEMM", "value": "0"}, "0.19.0", "may move GPU memory"),
     ("where tuned kernels lie", {"name": "VLLM_TUNED_CONFIG_FOLDER", "value": "/data"}, "0.26.0", "may move GPU memory"),
-    ("a backend, which has an argument", {"name": "VLLM_ATTENTION_BACKEND", "value": "FLASHINFER"}, "0.11.2", "--attention-backend"),
+    ("a backend by its earlier name", {"name": BACKEND, "value": "FLASH_ATTN_VLLM_V1"}, "0.11.2", "must be FLASH_ATTN or FLASHINFER"),
+    ("in small letters, which the variable does not take", {"name": BACKEND, "value": "flashinfer"}, "0.12.0", "must be FLASH_ATTN"),
+    ("a backend before names are today's", {"name": BACKEND, "value": "FLASHINFER"}, "0.10.2", "is not read by vLLM 0.10.2, or not as"),
+    ("a backend, which has an argument alone", {"name": BACKEND, "value": "FLASHINFER"}, "0.15.0", "--attention-backend"),
     ("one of tomorrow's", {"name": "VLLM_OF_TOMORROW", "value": "0"}, "0.32.0", "may move GPU memory"),
 ]  # fmt: skip
 
@@ -110,6 +115,19 @@ def test_a_text_is_counted_or_refused_and_never_neither(name: str, value: str, m
     env, release = (EnvVar(name=name, value=value),), EngineVersion(0, minor)
     told = {"0", "1", "full", "relax", "skip"}
     assert value in told or (counted(env, release) == {} and first_that_moves_the_plan(env, release) is not None)
+
+
+def test_a_backend_is_judged_as_the_argument_would_be_and_not_said_in_two_places() -> None:
+    """platforms/cuda.py of 0.13.0: the backend named is asked what it takes; config/attention.py and arg_utils.py: one place alone."""
+    phi, flash = "microsoft/Phi-3-mini-4k-instruct", {"env": [{"name": BACKEND, "value": "FLASHINFER"}]}  # heads of 96, which it lacks
+    assert isinstance(verdict(phi, version="0.13.0", engine=ONE | {"maxModelLen": 4096}, store=Files(H100)), Admit)
+    refused = verdict(phi, version="0.13.0", engine=ONE | {"maxModelLen": 4096}, store=Files(H100), template=flash)
+    assert isinstance(refused, Reject)
+    assert "FLASHINFER" in refused.message
+    twice = ONE | {"extraArgs": ["--attention-backend", "FLASHINFER"]}
+    said_twice = verdict(LLAMA_8B, version="0.13.0", engine=twice, store=Files(H100), template=flash)
+    assert isinstance(said_twice, Reject)
+    assert "say one" in said_twice.message
 
 
 V100, T4, L4 = ("Tesla-V100-SXM2-32GB", 32768), ("Tesla-T4", 15360), ("NVIDIA-L4", 23034)

@@ -77,7 +77,6 @@ _QUIET_PYTHON: Final = frozenset({
 _INSTEAD: Final = {
     "RUNAI_STREAMER_MEMORY_LIMIT": "say memory_limit in --model-loader-extra-config, which is counted",
     "VLLM_ALL2ALL_BACKEND": "leave the choice to the release, whose default is what was counted",
-    "VLLM_ATTENTION_BACKEND": "name the backend by --attention-backend in spec.engine.extraArgs, which releases from 0.13 on have",
     "VLLM_MODEL_REDIRECT_PATH": "name the model in spec.model",
     "VLLM_USE_MODELSCOPE": "name the model in spec.model and give its shape by a ModelProfile",
 }

@@ -13,7 +13,7 @@ from plimsoll_estimator import OLDEST_KNOWN, EngineArgs, EngineVersion, InvalidI
 from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, InferenceDeploymentSpec, PlacementSpec, TemplateSpec
 from plimsoll_operator.decision.request.disk import Disk, disk_of
 from plimsoll_operator.decision.request.fields import FIELD_OF
-from plimsoll_operator.decision.request.variables import counted
+from plimsoll_operator.decision.request.variables import Counted, counted
 from plimsoll_operator.decision.request.worksheet import Worksheet, worksheet_of
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.overlay import HostExtra, host_extra
@@ -113,6 +113,7 @@ def read_request(
     check_loadable(spec, version)
     tokens = (*spec.engine.extra_args, *implied_arguments(spec.model, spec.engine.extra_args))
     said, unruled = _args(spec.engine, tokens, version, reserves_unruled=policy.unruled_flags == "Reserve")
+    variables = _variables(spec.template, said, version)
     args = replace(
         said,
         trust_remote_code=bool(said.trust_remote_code),
@@ -120,7 +121,7 @@ def read_request(
         official_image=own,
         flashinfer_installed=own,
         deep_gemm_installed=own,
-        **counted(spec.template.env if spec.template is not None else (), version),
+        **variables,
         compile_cache="cold",  # a new pod finds none, and one with a volume for it starts a first time too
     )
     _check_draft(spec)
@@ -156,6 +157,14 @@ def read_request(
         insisted_context=spec.fit.min_max_model_len or 0,
         max_nodes=spec.placement.max_nodes_per_replica if leader_worker_set else 1,
     )
+
+
+def _variables(template: TemplateSpec | None, said: EngineArgs, version: EngineVersion) -> Counted:
+    found = counted(template.env if template is not None else (), version)
+    if said.attention_backend is not None and "attention_backend" in found:  # create_engine_config: "are mutually exclusive"
+        limit = "is said beside --attention-backend, which vLLM refuses: say one"
+        raise InvalidInput("spec.template.env[VLLM_ATTENTION_BACKEND]", found["attention_backend"], limit)
+    return found
 
 
 def _args(

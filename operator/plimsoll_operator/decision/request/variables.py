@@ -16,6 +16,10 @@ from plimsoll_operator.api import EnvVar
 
 _WARM_UP_HAS_MODES: Final = EngineVersion(0, 11, 1)
 _WARMS_UP: Final = EngineVersion(0, 10, 1)
+_NAMES_ARE_TODAYS: Final = EngineVersion(0, 11, 1)
+"""Before, the same backends had other names (FLASH_ATTN_VLLM_V1), and nobody here has read what each takes."""
+_BACKENDS: Final = ("FLASH_ATTN", "FLASHINFER", "TRITON_ATTN", "FLEX_ATTENTION")
+"""Of ordinary attention; as they are written, since the variable does not take small letters."""
 
 
 class Counted(TypedDict, total=False):
@@ -24,6 +28,7 @@ class Counted(TypedDict, total=False):
     use_flashinfer_sampler: bool
     use_deep_gemm: bool
     deep_gemm_warmup: Literal["full", "relax", "skip"]
+    attention_backend: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,12 @@ _COUNTED: Final[Mapping[str, _Variable]] = {
         instead="VLLM_SKIP_DEEP_GEMM_WARMUP says it from 0.10.1 until before 0.11.1",
         since=_WARM_UP_HAS_MODES,
     ),
+    "VLLM_ATTENTION_BACKEND": _Variable(
+        means={name: {"attention_backend": name} for name in _BACKENDS},
+        instead="leave it out; from 0.13 on --attention-backend in spec.engine.extraArgs says it",
+        since=_NAMES_ARE_TODAYS,
+        before=EngineVersion(0, 15),
+    ),
     "VLLM_ENABLE_V1_MULTIPROCESSING": _Variable(means={"1": {}}, instead="leave it out, the engine has its own process"),
 }
 
@@ -75,7 +86,7 @@ def why_not_counted(variable: EnvVar, version: EngineVersion) -> str | None:
     """Why this text of a counted variable is unknown in the release, to follow its name; None where it is known."""
     known = _COUNTED[variable.name]
     if not version.within(known.since, known.before):
-        return f"is not read by vLLM {version}: {known.instead}"
+        return f"is not read by vLLM {version}, or not as it is counted: {known.instead}"
     if variable.value_from is not None:
         return f"decides what the plan counts, and a reference is not read for that: write its value, {_listed(known)}"
     if variable.value not in known.means:
