@@ -27,7 +27,7 @@ _CASE_KEYS: Final = frozenset(
     {"id", "model", "model_config", "weights", "engine_version", "gpu", "engine_args", "available_kv_cache_bytes"}
 )
 _GPU_KEYS: Final = frozenset(
-    {"product", "label_memory_mib", "total_memory_bytes", "free_memory_bytes", "interconnect", "compute_capability"}
+    {"product", "label_memory_mib", "total_memory_bytes", "free_memory_bytes", "interconnect", "compute_capability", "driver_major"}
 )
 MAX_CASE_CHARACTERS: Final = 8 << 20
 """A longer line is no case; whoever reads the stream need not read more of it."""
@@ -153,12 +153,12 @@ def _gpu(data: object) -> Gpu:
     for key, value in (("product", product), ("interconnect", interconnect), ("compute_capability", capability)):
         if value is not None and (not isinstance(value, str) or len(value) > 200):
             raise InvalidInput(f"gpu.{key}", value, "must be a string of at most 200 characters")
-    for key in ("label_memory_mib", "total_memory_bytes", "free_memory_bytes"):
+    for key in ("label_memory_mib", "total_memory_bytes", "free_memory_bytes", "driver_major"):
         value = data.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise InvalidInput(f"gpu.{key}", value, "must be a whole number")
     sizes = data.get("label_memory_mib"), data.get("total_memory_bytes"), data.get("free_memory_bytes")
-    return gpu_from(product, *sizes, interconnect, capability)
+    return gpu_from(product, *sizes, interconnect, capability, data.get("driver_major"))
 
 
 def _weights(data: object) -> WeightTotals | None:

@@ -19,7 +19,7 @@ from plimsoll_estimator.overhead.activation import (
     logits_bytes,
     timed_bytes,
 )
-from plimsoll_estimator.overhead.communication import non_torch_bytes
+from plimsoll_estimator.overhead.communication import budgeted_before_bytes, non_torch_bytes
 from plimsoll_estimator.overhead.constants import constant, table
 from plimsoll_estimator.overhead.encoder import encoder_peak_bytes
 from plimsoll_estimator.overhead.experts import expert_workspace_bytes
@@ -134,7 +134,11 @@ def _graph_lines(resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
 def _outside_torch_lines(widths: Widths, resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
     growth = non_torch_bytes(widths, resolved)
     buffers = persistent_bytes(widths, resolved, last=resolved.pipeline_parallel_size == 1)
-    if growth + buffers == rank.non_torch_bytes:
+    before = budgeted_before_bytes(resolved)
+    if before and growth + before == rank.non_torch_bytes:
+        yield f"  non-torch = growth + in use before the engine = {growth} + {before} = {rank.non_torch_bytes}"
+        yield "    source: up to 0.9.0 the profile run counts all that is in use on the device (v1/worker/gpu_worker.py)"
+    elif growth + buffers == rank.non_torch_bytes:
         yield f"  non-torch and buffers = growth + persistent buffers = {growth} + {buffers} = {rank.non_torch_bytes}"
     else:
         yield f"  non-torch and buffers = {rank.non_torch_bytes}"

@@ -24,6 +24,8 @@ _MIG: Final = re.compile(r"-MIG-\d+[cg]\.[\w.+-]+$")
 _SUFFIXES: Final = re.compile(r"(-SHARED|-MIG-\d+[cg]\.[\w.+-]+)+$")
 _CAPABILITY: Final = re.compile(r"(?a)(\d{1,2})\.(\d)")
 _MAX_MEMORY_BYTES: Final = 1 << 44
+MAX_DRIVER_MAJOR: Final = 9999
+"""No NVIDIA driver's branch is above it: they count up to 580 in 2025."""
 _SPREAD_BYTES: Final = int(0.3 * GIB)  # twice as far as the totals of single cards were seen to differ on Linux
 # Name fragment -> compute capability, for products that are not in the table. GTX 16 is no generation's name: no start on one was measured,
 # so whoever has one says 7.5 himself.
@@ -96,6 +98,7 @@ def gpu_from(
     free_memory_bytes: int | None = None,
     interconnect: str | None = None,
     compute_capability: str | None = None,
+    driver_major: int | None = None,
 ) -> Gpu:
     """A Gpu from what is known of it; a measured total wins over the table, the table over the label.
 
@@ -113,6 +116,8 @@ def gpu_from(
     ):
         if value is not None and not low <= value <= _MAX_MEMORY_BYTES:
             raise InvalidInput(f"gpu.{name}", value, f"must be from {low} to {_MAX_MEMORY_BYTES}")
+    if driver_major is not None and not 1 <= driver_major <= MAX_DRIVER_MAJOR:
+        raise InvalidInput("gpu.driver_major", driver_major, f"must be from 1 to {MAX_DRIVER_MAJOR}")
     label = product or ""
     known = known_gpus().get(_SUFFIXES.sub("", label))
     capability = _capability(label, known, compute_capability)
@@ -131,6 +136,7 @@ def gpu_from(
         total_is_exact=exact,
         memory=known.memory if known else _memory_of(label, capability),
         pages_to_host="GeForce" in label and total_memory_bytes is not None and _is_whole(total, known, label_memory_mib),
+        driver_major=driver_major,
     )
 
 

@@ -15,6 +15,7 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.kv_cache import KvCacheLayout, Requests, blocks_for, plan_layout
 from plimsoll_estimator.overhead import HostMemory, StageOverhead, Widths, covered_percent, doubt_of, pool_interval
 from plimsoll_estimator.overhead.activation import spared_bytes
+from plimsoll_estimator.overhead.communication import free_at_start_bytes
 from plimsoll_estimator.overhead.intervals import Cause, cause_of
 from plimsoll_estimator.overhead.startup import (
     Refusal,
@@ -23,7 +24,6 @@ from plimsoll_estimator.overhead.startup import (
     check_graph_profiling,
     check_loading,
     check_state_blocks,
-    free_at_start_bytes,
 )
 from plimsoll_estimator.resolved import Corrections, Estimate, KvPlan, KvRefusal, OutsideBudget, RankEstimate, RankWeights, ResolvedArgs
 from plimsoll_estimator.units import format_gib

@@ -37,6 +37,8 @@ class Gpu:
     pages_to_host: bool = False
     """Under Windows' driver model (WSL2) an allocation past the card's memory goes to the host's and does not fail."""
     memory: DeviceMemory = "own"
+    driver_major: int | None = None
+    """Branch of the NVIDIA driver, such as 535 (`nvidia.com/cuda.driver-version.major`); None: nobody says, taken for 550 or later."""
 
     @property
     def capability(self) -> int:

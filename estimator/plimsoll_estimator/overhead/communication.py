@@ -6,6 +6,7 @@ Called by `overhead`. Keyed on interconnect, parallel sizes, release and capabil
 from __future__ import annotations
 
 from plimsoll_estimator.overhead.constants import constant
+from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import GIB
@@ -52,3 +53,17 @@ def pre_snapshot_bytes(resolved: ResolvedArgs) -> int:
 def usual_pre_snapshot_bytes(resolved: ResolvedArgs) -> int:
     """The same, as it usually is: what a start that states no free memory is taken to find in use."""
     return int(constant("pre_snapshot_gib", resolved, ranks=resolved.collective_ranks) * GIB)
+
+
+def free_at_start_bytes(resolved: ResolvedArgs) -> int:
+    """Free bytes at vLLM's first snapshot: as stated, else the total less what a process alone on the card has in use."""
+    if resolved.gpu.free_memory_bytes is not None:
+        return resolved.gpu.free_memory_bytes
+    return max(0, resolved.gpu.total_memory_bytes - usual_pre_snapshot_bytes(resolved))
+
+
+def budgeted_before_bytes(resolved: ResolvedArgs) -> int:
+    """What is in use before the first snapshot and the budget pays for all the same: contexts, and what other processes hold."""
+    if not overhead_rules(resolved.version).budgets_whole_device:
+        return 0
+    return resolved.gpu.total_memory_bytes - free_at_start_bytes(resolved)

@@ -36,12 +36,13 @@ def constant(name: str, resolved: ResolvedArgs, *, ranks: int | None = None, sam
     gpu, nodes = resolved.gpu, resolved.nnodes
     capability = gpu.compute_capability[0] * 10 + gpu.compute_capability[1]
     tensor = resolved.tensor_parallel_size if ranks is None else ranks
-    for entry, free, least_tensor, least_pipeline, least_nodes, lowest, highest, interconnect, products, samplers in rows:
+    for entry, free, least_tensor, least_pipeline, least_nodes, lowest, highest, newest_driver, interconnect, products, samplers in rows:
         if free or (
             lowest <= capability <= highest
             and tensor >= least_tensor
             and resolved.pipeline_parallel_size >= least_pipeline
             and nodes >= least_nodes
+            and (newest_driver is None or (gpu.driver_major is not None and gpu.driver_major <= newest_driver))
             and (interconnect is None or interconnect == _joined_by(resolved))
             and (products is None or gpu.product in products)
             and (samplers is None or sampler in samplers)
@@ -70,6 +71,7 @@ class _Row(NamedTuple):
     min_nodes: int
     min_capability: int
     max_capability: int
+    max_driver: int | None
     interconnect: str | None
     products: frozenset[str] | None
     samplers: frozenset[str] | None
@@ -95,6 +97,7 @@ def _rows_of_release(name: str, version: EngineVersion, v2_runner: bool, compile
             min_nodes=when.get("min_nodes", 1),
             min_capability=when.get("min_capability", 0),
             max_capability=when.get("max_capability", 999),
+            max_driver=when.get("max_driver"),
             interconnect=when.get("interconnect"),
             products=frozenset(when["products"]) if "products" in when else None,
             samplers=frozenset(when["samplers"]) if "samplers" in when else None,

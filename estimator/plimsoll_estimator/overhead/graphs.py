@@ -36,20 +36,24 @@ def graph_pool_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
         full += constant("graph_pool_experts_gib", resolved)
         full += constant("graph_pool_experts_gib_per_layer", resolved) * _layers(widths, resolved)
     captures = 2 if resolved.given.enable_lora and overhead_rules(resolved.version).captures_adapters_apart else 1
-    return int(captures * full * count / _SIZES_AT_512 * _share_captured(resolved) * GIB)
+    driver = constant("graph_driver_factor", resolved)
+    return int(captures * full * driver * count / _SIZES_AT_512 * _share_captured(resolved) * GIB)
 
 
 def _share_captured(resolved: ResolvedArgs) -> float:
     """Graphs captured of those at half as many sequences as the largest size: pieces for every size, whole ones up to max_num_seqs.
 
-    vLLM v1/worker/gpu_model_runner.py:capture_model. Below one only where the sizes do not follow max_num_seqs, as with gpt-oss.
+    vLLM v1/worker/gpu_model_runner.py:capture_model. Below one only where pieces alone are captured, as of pooling models
+    (config/vllm.py), or where the sizes do not follow max_num_seqs, as with gpt-oss.
     """
     if not overhead_rules(resolved.version).captures_decodes_apart:
         return 1.0
     largest = resolved.max_cudagraph_capture_size
+    pieces, usual = capture_count(largest), capture_count(largest // 2)
+    if resolved.cudagraph_mode == "piecewise":
+        return pieces / (pieces + usual)
     if resolved.max_num_seqs * (1 + resolved.num_speculative_tokens) >= largest // 2:
         return 1.0
-    pieces, usual = capture_count(largest), capture_count(largest // 2)
     whole = capture_count(min(largest, resolved.max_num_seqs * (1 + resolved.num_speculative_tokens)))
     return min(1.0, (pieces + whole) / (pieces + usual))
 
@@ -75,4 +79,6 @@ def graph_deducted_bytes(pool_bytes: int, widths: Widths, resolved: ResolvedArgs
         return int(pool_bytes * constant("v2_graph_estimate_factor", resolved))
     full = constant("graph_estimate_base_gib", resolved) + constant("graph_estimate_gib_per_layer", resolved) * _layers(widths, resolved)
     few = min(1.0, capture_count(resolved.max_cudagraph_capture_size) / _SIZES_AT_256)
-    return int(full * few * GIB)
+    if resolved.cudagraph_mode == "piecewise":
+        few *= _share_captured(resolved)
+    return int(full * constant("graph_driver_factor", resolved) * few * GIB)

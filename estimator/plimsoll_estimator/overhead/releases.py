@@ -76,6 +76,9 @@ class OverheadRules:
     budgets_all_buffers: bool = False
     """The budget counts what left the device since the first snapshot; before, buffers made beside the weights and before the profile
     run, which are neither weights nor its peak, were not counted (utils/mem_utils.py: memory_profiling, total_consumed)."""
+    budgets_whole_device: bool = True
+    """The budget pays for all that is in use on the device when the profile run is over, contexts and other processes too; from 0.9.1 on
+    for what was taken since the first snapshot (v1/worker/gpu_worker.py: determine_available_memory)."""
     graphs_are_profiled_with: Literal["nothing", "a block for every size", "a block for every sequence"] = "nothing"
     """The cache in which graphs are captured on trial before its size is known: as many blocks as the largest captured batch, from 0.26
     no more than max_num_seqs (v1/worker/gpu_model_runner.py: _init_minimal_kv_cache_for_profiling)."""
@@ -85,6 +88,7 @@ class OverheadRules:
 
 _RELEASES: Final = Releases(
     OverheadRules(),
+    (EngineVersion(0, 9, 1), {"budgets_whole_device": False}),
     (EngineVersion(0, 10), {"rounds_items_up": False}),
     (EngineVersion(0, 10, 1), {"deep_gemm": "asked", "multimodal_cache_gib": 4, "fused_norm_parts": (4, 4)}),
     (EngineVersion(0, 10, 2), {"presumes_flashinfer": False, "deep_gemm_warms_whole_chunk": False}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from plimsoll_estimator.overhead.activation import activation_bytes, kept_bytes
-from plimsoll_estimator.overhead.communication import non_torch_bytes
+from plimsoll_estimator.overhead.communication import budgeted_before_bytes, non_torch_bytes
 from plimsoll_estimator.overhead.deep_gemm import kernel_warm_up_bytes
 from plimsoll_estimator.overhead.graphs import graph_deducted_bytes, graph_pool_bytes
 from plimsoll_estimator.overhead.persistent import persistent_bytes
@@ -22,6 +22,7 @@ class StageOverhead(NamedTuple):
     `kept_bytes`: what of `activation_bytes` stays allocated after the profile run.
     `warm_up_bytes`: what warming up the sampler needs at once, after the cache is allocated and the profile run's peak is free again.
     `kernel_warm_up_bytes`: what DeepGEMM's kernels need before that, and before graphs are captured.
+    `before_bytes`: what of `non_torch_bytes` is in use before the first snapshot, in releases whose budget pays for it all the same.
     `uncounted_bytes`: buffers that are there before the cache and that the budget does not count, in releases that overlook them.
     """
 
@@ -33,6 +34,12 @@ class StageOverhead(NamedTuple):
     warm_up_bytes: int
     kernel_warm_up_bytes: int
     uncounted_bytes: int = 0
+    before_bytes: int = 0
+
+    @property
+    def grown_bytes(self) -> int:
+        """What is taken outside torch from the first snapshot on."""
+        return max(0, self.non_torch_bytes - self.before_bytes)
 
     @property
     def freed_bytes(self) -> int:
@@ -54,7 +61,8 @@ def stage_overheads(widths: Widths, resolved: ResolvedArgs) -> tuple[StageOverhe
     """The overhead of one rank of each stage. Graphs and collectives are alike on all; between first and last all is."""
     pool = graph_pool_bytes(widths, resolved)
     deducted = graph_deducted_bytes(pool, widths, resolved)
-    non_torch = non_torch_bytes(widths, resolved) + stated_bytes(widths, resolved)
+    before = budgeted_before_bytes(resolved)
+    non_torch = non_torch_bytes(widths, resolved) + stated_bytes(widths, resolved) + before
     kept = kept_bytes(widths, resolved)
     kernels = kernel_warm_up_bytes(widths, resolved, kept)
     counts = overhead_rules(resolved.version).budgets_all_buffers
@@ -70,6 +78,7 @@ def stage_overheads(widths: Widths, resolved: ResolvedArgs) -> tuple[StageOverhe
             warm_up_bytes=warm_up_bytes(widths, resolved) if last else 0,
             kernel_warm_up_bytes=kernels,
             uncounted_bytes=0 if counts else buffers,
+            before_bytes=before,
         )
 
     count = resolved.pipeline_parallel_size

@@ -1,6 +1,6 @@
 """The start-up memory checks beside the KV planner, in the order vLLM meets them, and what lives outside the budget.
 
-Called by `prepared`. Each check answers a Refusal or None; `free` is `free_at_start_bytes`. Refuses to know blocks of caches.
+Called by `prepared`. Each check answers a Refusal or None; `free` is `communication.free_at_start_bytes`. Refuses to know blocks of caches.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plimsoll_estimator.checks import Check
-from plimsoll_estimator.overhead.communication import pre_snapshot_bytes, usual_pre_snapshot_bytes
+from plimsoll_estimator.overhead.communication import pre_snapshot_bytes
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.stage import StageOverhead
@@ -26,13 +26,6 @@ class Refusal:
 
     reason: Check
     message: str
-
-
-def free_at_start_bytes(resolved: ResolvedArgs) -> int:
-    """Free bytes at vLLM's first snapshot: as stated, else the total less what a process alone on the card has in use."""
-    if resolved.gpu.free_memory_bytes is not None:
-        return resolved.gpu.free_memory_bytes
-    return max(0, resolved.gpu.total_memory_bytes - usual_pre_snapshot_bytes(resolved))
 
 
 def check_free_memory(resolved: ResolvedArgs, free: int, requested_bytes: int) -> Refusal | None:
@@ -54,7 +47,7 @@ def check_loading(free: int, weights: RankWeights, overhead: StageOverhead) -> R
             reason=Check.OUT_OF_MEMORY_LOADING,
             message=f"loading the weights needs {format_gib(loading)} per GPU, {format_gib(free)} is free" + _originals(weights),
         )
-    profiling = weights.loaded_bytes + overhead.uncounted_bytes + overhead.non_torch_bytes + overhead.activation_bytes
+    profiling = weights.loaded_bytes + overhead.uncounted_bytes + overhead.grown_bytes + overhead.activation_bytes
     if profiling > free:
         return Refusal(
             reason=Check.OUT_OF_MEMORY_PROFILING,
@@ -75,7 +68,7 @@ def check_graph_profiling(
     largest = largest_capture(resolved.max_cudagraph_capture_size)
     blocks = largest if with_what == "a block for every size" else min(resolved.max_num_seqs, largest)
     needed = blocks * kv_block_bytes
-    left = free - weights.loaded_bytes - overhead.uncounted_bytes - overhead.non_torch_bytes - overhead.kept_bytes
+    left = free - weights.loaded_bytes - overhead.uncounted_bytes - overhead.grown_bytes - overhead.kept_bytes
     if needed <= left:
         return None
     lever = "cudagraph_capture_sizes" if with_what == "a block for every size" else "max_num_seqs"
@@ -115,9 +108,9 @@ def check_after_cache(
     if resolved.gpu.pages_to_host:
         return None
     if resolved.given.kv_cache_memory_bytes is not None:
-        left = free - weights.loaded_bytes - overhead.non_torch_bytes - overhead.kept_bytes - resolved.given.kv_cache_memory_bytes
+        left = free - weights.loaded_bytes - overhead.grown_bytes - overhead.kept_bytes - resolved.given.kv_cache_memory_bytes
     else:
-        left = free - requested_bytes + overhead.freed_bytes + overhead.cuda_graph_bytes
+        left = free - requested_bytes + overhead.before_bytes + overhead.freed_bytes + overhead.cuda_graph_bytes
     left -= overhead.uncounted_bytes
     scratch = scratch_bytes(resolved)
     graphs = overhead.cuda_graph_pool_bytes + scratch

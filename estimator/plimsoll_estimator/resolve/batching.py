@@ -6,7 +6,7 @@ Called by `resolve`. Follows vLLM engine/arg_utils.py:get_batch_defaults and con
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
@@ -49,11 +49,27 @@ def shares_a_batch(config: HfConfig, architecture: str) -> bool:
     return architecture.startswith("Gemma4For") and language(config).raw("use_bidirectional_attention") == "vision"
 
 
+class _Tier(NamedTuple):
+    """Defaults of GPUs of a size, and of a name where any is listed."""
+
+    least_bytes: int
+    except_a100: bool
+    named: tuple[str, ...]
+    tokens: int
+    seqs: int
+
+    def holds(self, gpu: Gpu) -> bool:
+        """Whether vLLM gives these defaults on this GPU."""
+        product = gpu.product.upper()
+        named = not self.named or any(name in product for name in self.named)
+        return named and gpu.total_memory_bytes >= self.least_bytes and not (self.except_a100 and "A100" in product)
+
+
 @lru_cache(maxsize=64)
-def _tiers(version: EngineVersion) -> tuple[tuple[int, bool, int, int], ...]:
-    """The tiers of a release: (least bytes of the GPU, not for an A100, tokens, sequences), the last that applies wins."""
+def _tiers(version: EngineVersion) -> tuple[_Tier, ...]:
+    """The tiers of a release; the last that holds wins."""
     return tuple(
-        (row["min_total_gib"] * GIB, bool(row["except_a100"]), row["tokens"], row["seqs"])
+        _Tier(row["min_total_gib"] * GIB, bool(row["except_a100"]), tuple(row.get("named", ())), row["tokens"], row["seqs"])
         for row in engine_defaults()["batch_tiers"]
         if version >= EngineVersion.parse(row["since"]) and ("before" not in row or version < EngineVersion.parse(row["before"]))
     )
@@ -64,10 +80,9 @@ def _tier(gpu: Gpu, version: EngineVersion) -> tuple[int, int]:
     found: tuple[int, int] = (small["tokens"], small["seqs"])
     if gpu.compute_capability == (12, 1) and argument_rules(version).spark_is_small:
         return found
-    is_a100 = "A100" in gpu.product.upper()
-    for least_bytes, except_a100, tokens, seqs in _tiers(version):
-        if gpu.total_memory_bytes >= least_bytes and not (except_a100 and is_a100):
-            found = (tokens, seqs)
+    for tier in _tiers(version):
+        if tier.holds(gpu):
+            found = (tier.tokens, tier.seqs)
     return found
 
 

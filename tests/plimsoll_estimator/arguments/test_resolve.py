@@ -67,6 +67,9 @@ FBGEMM = {**LLAMA, "quantization_config": {"quant_method": "fbgemm_fp8"}}
 @pytest.mark.parametrize(
     ("version", "product", "seqs", "tokens"),
     [
+        ("0.8.3", L4, 1024, 2048),
+        ("0.8.3", H100, 1024, 8192),
+        ("0.8.4", A100, 256, 2048),
         ("0.8.5", A100, 1024, 8192),
         ("0.10.2", A100, 256, 2048),
         ("0.19.0", H100, 1024, 8192),

@@ -16,7 +16,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import Estimate
 
 GIB, MIB = 1 << 30, 1 << 20
-A10, A100, L40S, ADA_4090 = "NVIDIA-A10", "NVIDIA-A100-SXM4-80GB", "NVIDIA-L40S", "NVIDIA-GeForce-RTX-4090"
+A100, L40S, ADA_4090 = "NVIDIA-A100-SXM4-80GB", "NVIDIA-L40S", "NVIDIA-GeForce-RTX-4090"
 H100, H200, RTX_5090, PRO_6000 = (
     "NVIDIA-H100-80GB-HBM3", "NVIDIA-H200", "NVIDIA-GeForce-RTX-5090", "NVIDIA-RTX-PRO-6000-Blackwell-Workstation-Edition",
 )  # fmt: skip
@@ -74,11 +74,6 @@ def test_without_prefix_caching_no_state_is_kept_at_a_block() -> None:
 def test_graphs_of_experts_grow_with_the_layers_below_hopper(model: str, version: str, product: str, ranks: int, logged: float) -> None:
     result = start(model, version, product, tensor_parallel_size=ranks, max_model_len=32768, enable_expert_parallel=True)
     assert first(result, "cuda_graph_pool_bytes") == pytest.approx(logged, abs=0.25)
-
-
-def test_a_start_that_ended_in_graph_capture_is_refused_for_it() -> None:
-    result = start("Qwen/Qwen3-30B-A3B", "0.8.5", A10, tensor_parallel_size=4, max_model_len=1024, max_num_seqs=1)
-    assert result.reason is Check.OUT_OF_MEMORY_GRAPH_CAPTURE
 
 
 @pytest.mark.parametrize(("product", "version", "some"), [(L40S, "0.26.0", True), (A100, "0.28.0", False), (RTX_5090, "0.28.0", False)])

@@ -14,9 +14,9 @@ from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.overhead import doubt_of, outside_budget
 from plimsoll_estimator.overhead.activation import timed_bytes
-from plimsoll_estimator.overhead.communication import non_torch_bytes
+from plimsoll_estimator.overhead.communication import free_at_start_bytes, non_torch_bytes
 from plimsoll_estimator.overhead.persistent import persistent_bytes
-from plimsoll_estimator.overhead.startup import Refusal, check_after_cache, check_graph_profiling, free_at_start_bytes, scratch_bytes
+from plimsoll_estimator.overhead.startup import Refusal, check_after_cache, check_graph_profiling, scratch_bytes
 from plimsoll_estimator.prepared import Prepared
 
 GIB = 1 << 30

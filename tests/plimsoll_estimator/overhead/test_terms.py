@@ -24,7 +24,7 @@ from plimsoll_estimator.resolved import ResolvedArgs
 GIB = 1 << 30
 CAUSES = {
     *("since", "before", "v2_runner", "compiled", "interconnect"),
-    *("min_tensor_parallel", "min_pipeline_parallel", "min_capability", "max_capability"),
+    *("min_tensor_parallel", "min_pipeline_parallel", "min_capability", "max_capability", "max_driver"),
 }
 H100, A100, L4 = "NVIDIA-H100-80GB-HBM3", "NVIDIA-A100-SXM4-80GB", "NVIDIA-L4"
 
@@ -153,6 +153,7 @@ def test_every_constant_has_a_general_first_row_and_evidence_on_every_row() -> N
             "min_nodes",
             "min_capability",
             "max_capability",
+            "max_driver",
             "samplers",
             # How far a figure may be off depends on whether the very card was measured; what the figure is never does.
             *(("products",) if name.startswith("interval_") else ()),

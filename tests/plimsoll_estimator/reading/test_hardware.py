@@ -75,7 +75,14 @@ def test_nothing_is_guessed_about_unknown_cards(product: str | None, label: int 
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"total_memory_bytes": 0}, {"free_memory_bytes": -1}, {"label_memory_mib": -5}, {"interconnect": "carrier pigeon"}]
+    "arguments",
+    [
+        {"total_memory_bytes": 0},
+        {"free_memory_bytes": -1},
+        {"label_memory_mib": -5},
+        {"interconnect": "carrier pigeon"},
+        {"driver_major": 0},
+    ],
 )
 def test_values_out_of_range_are_named(arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
