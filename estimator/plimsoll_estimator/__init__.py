@@ -45,12 +45,7 @@ if TYPE_CHECKING:
     from plimsoll_estimator.hardware import gpu_from as gpu_from, known_gpus as known_gpus, usable_from_label as usable_from_label
     from plimsoll_estimator.hf_config import HfConfig as HfConfig
     from plimsoll_estimator.kept import answers_bytes as answers_bytes, kept_with_config as kept_with_config
-    from plimsoll_estimator.host import (
-        PhaseTime as PhaseTime,
-        checkpoint_bytes as checkpoint_bytes,
-        load_times as load_times,
-        phase_times as phase_times,
-    )
+    from plimsoll_estimator.host import checkpoint_bytes as checkpoint_bytes, load_times as load_times, phase_times as phase_times
     from plimsoll_estimator.kv_cache import NULL_BLOCKS as NULL_BLOCKS, Requests as Requests
     from plimsoll_estimator.models.register import served_by as served_by, shape_of as shape_of
     from plimsoll_estimator.outside import (
@@ -68,7 +63,7 @@ if TYPE_CHECKING:
         release_of as release_of,
         total_logged as total_logged,
     )
-    from plimsoll_estimator.overhead.intervals import CAUSES as CAUSES, Cause as Cause, covered_percent as covered_percent
+    from plimsoll_estimator.overhead.intervals import covered_percent as covered_percent
     from plimsoll_estimator.prepared import Prepared as Prepared, requested_bytes as requested_bytes
     from plimsoll_estimator.resolve.facts import LayoutBounds as LayoutBounds, layout_bounds as layout_bounds
     from plimsoll_estimator.resolve.kernels import machine_of as machine_of
@@ -100,13 +95,13 @@ _PLACES: Final = {
     "hardware": "gpu_from known_gpus usable_from_label",
     "hf_config": "HfConfig",
     "kept": "answers_bytes kept_with_config",
-    "host": "PhaseTime checkpoint_bytes load_times phase_times",
+    "host": "checkpoint_bytes load_times phase_times",
     "kv_cache": "NULL_BLOCKS Requests",
     "models.register": "served_by shape_of",
     "outside": "DEEPEST check_text parse_json parse_json_object",
     "config_overrides": "overridden",
     "observed": "Compared compare fullest_logged logged_arguments release_of total_logged",
-    "overhead.intervals": "CAUSES Cause covered_percent",
+    "overhead.intervals": "covered_percent",
     "prepared": "Prepared requested_bytes",
     "resolve.facts": "LayoutBounds layout_bounds",
     "resolve.kernels": "machine_of",

@@ -34,7 +34,7 @@ ImagePrefix = Annotated[str, Field(min_length=1, max_length=256, pattern=IMAGE_R
 
 
 CauseOfDoubt = Literal["experts", "delta_net", "encoder", "several_gpus", "v2_cold", "v2", "v1_cold", "v1"]
-"""The estimator's own words, plimsoll_estimator.CAUSES."""
+"""The estimator's own words (`overhead.intervals`)."""
 
 
 class CalibrationTrust(ApiModel):

@@ -13,7 +13,8 @@ from tests.plimsoll_operator.nodes import H100
 from tests.plimsoll_operator.observing.learning_world import L4_ALONE, seen
 from tests.plimsoll_operator.observing.logs import log_of, start
 
-from plimsoll_estimator import CAUSES, GIB, MIB
+from plimsoll_estimator import GIB, MIB
+from plimsoll_estimator.overhead.intervals import CAUSES
 from plimsoll_operator.api import CalibrationTrust, CauseOfDoubt, Correction, EngineCalibration, Evidence, FitPolicy, Plan, parse_object
 from plimsoll_operator.calibration import MOST_LOWERED_BYTES, MOST_RAISED_BYTES, applied, why_not, why_unsupported
 from plimsoll_operator.decision import decide
