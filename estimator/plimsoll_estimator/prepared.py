@@ -47,7 +47,7 @@ class Prepared:
     host_memory: HostMemory
     warnings: tuple[str, ...]
     corrected_bytes: int = 0
-    """What of the first rank's needs inside the budget are corrections, in all."""
+    """What of the first rank's needs inside the budget, beside weights, are corrections."""
 
     @property
     def cause(self) -> Cause:
@@ -112,7 +112,7 @@ class Prepared:
             )
             for one in self.overheads
         )
-        moved = stages[0].loaded_bytes - self.stages[0].loaded_bytes + overheads[0].charged_bytes - self.overheads[0].charged_bytes
+        moved = overheads[0].charged_bytes - self.overheads[0].charged_bytes
         return replace(
             self,
             stages=stages,

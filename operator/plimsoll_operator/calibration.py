@@ -46,10 +46,18 @@ def why_unsupported(correction: Correction, namespaces: Collection[str]) -> str 
         return f"{len(agreeing)} models of trusted namespaces agree with it, {MIN_MODELS} must"
     if 2 * len(agreeing) <= len(votes):
         return f"{len(agreeing)} of {len(votes)} models of trusted namespaces agree with it, more than half must"
-    behind = {namespace for (model, namespace), residual in told.items() if model in agreeing and _agrees(residual, add)}
+    behind = _namespaces_behind(told, agreeing, add)
     if len(behind) < MIN_NAMESPACES:
-        return f"its evidence is of {len(behind)} trusted namespace, {MIN_NAMESPACES} are needed"
+        return f"its evidence is of {len(behind)} trusted namespace, {MIN_NAMESPACES} are needed, most of whose models agree with it"
     return None
+
+
+def _namespaces_behind(told: Mapping[tuple[str, str], int], agreeing: Collection[str], add: int) -> frozenset[str]:
+    """Those whose own starts carry it: more than half of their models, so that nobody's one outlier lends itself to others' votes."""
+    found: dict[str, list[bool]] = {}
+    for (model, namespace), residual in told.items():
+        found.setdefault(namespace, []).append(model in agreeing and _agrees(residual, add))
+    return frozenset(namespace for namespace, agree in found.items() if 2 * sum(agree) > len(agree))
 
 
 def residuals_of(evidence: Iterable[Evidence]) -> Mapping[tuple[str, str], int]:

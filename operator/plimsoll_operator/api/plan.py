@@ -213,7 +213,7 @@ class Plan:
     learned_bytes: Annotated[Bytes, Recorded(in_digest=False)] = 0
     """What of nonTorchBytes the deployment's own engines have taught: an earlier plan's took so much more than was predicted of it."""
     calibrated_bytes: Annotated[_Moved, Recorded(in_digest=False)] = 0
-    """What of predicted is not KV cache and comes of EngineCalibrations; negative: they have lowered it."""
+    """What of predicted is neither weights nor KV cache and comes of EngineCalibrations; negative: they have lowered it."""
     cause_of_doubt: Annotated[ShortText, Recorded(in_digest=False)] = ""
     """What the prediction is most in doubt of, by which calibration is told apart."""
     available_now: Annotated[bool, Recorded(in_digest=False)]

@@ -133,6 +133,14 @@ def test_one_trusted_namespace_moves_no_constant_alone(lies: list[tuple[int, int
     assert found == 0 or abs(found - GIB) <= GIB // 3
 
 
+@pytest.mark.parametrize("size", [-3 * GIB, 3 * GIB, 15 * GIB])
+def test_nor_beside_somebody_s_one_outlier(size: int) -> None:
+    """One start of four that is far off for a reason of its own is no second namespace for whoever says the same of many models."""
+    honest = [seen(f"h{number}", "blue", MIB * number) for number in range(4)]
+    outlier, hostile = seen("h4", "blue", size * 4 // 5), [seen(f"x{number}", "evil", size) for number in range(9)]
+    assert added(*honest, outlier, *hostile) == 0
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), _residuals), max_size=60))
 @law(200)
 def test_nor_by_starting_the_models_of_others_more_often(lies: list[tuple[int, int]]) -> None:
@@ -208,6 +216,19 @@ def test_what_was_learned_is_no_evidence_for_itself() -> None:
     again = taught(corrected, 2 * GIB)
     assert abs(again.residual_bytes - first.residual_bytes) < 16 * MIB
     assert again.kind == first.kind
+
+
+def test_nor_is_a_correction_of_weights_which_no_residual_is_taken_from() -> None:
+    """Else what was corrected in the weights would be learned once more beside them."""
+    kind = taught(plan_under(()), 0).kind
+    row = Correction(
+        engine_minor=kind.engine_minor, product=kind.product, component="weights", add_bytes=GIB,
+        evidence=tuple(Evidence(model=m, namespace=n, predicted_bytes=4 * GIB, observed_bytes=5 * GIB) for m, n in THREE),
+    )  # fmt: skip
+    plain, corrected = plan_under(()), plan_under((row,))
+    assert corrected.predicted.weights_bytes - plain.predicted.weights_bytes == GIB
+    assert corrected.calibrated_bytes == 0
+    assert abs(taught(corrected, 0).residual_bytes) < 16 * MIB
 
 
 def test_a_lowered_need_is_recorded_as_far_as_it_was_lowered() -> None:
