@@ -11,7 +11,7 @@ from tests.fuzz.run import Plan, running
 
 pytestmark = pytest.mark.e2e
 SEED = int(os.environ.get("SEED", "20261129"))
-MINUTES = 2.0
+MINUTES = 1.0
 
 
 @pytest.mark.timeout(900)

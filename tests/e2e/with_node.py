@@ -36,6 +36,7 @@ def node(workdir: Path) -> Iterator[RealNode]:
     with RealNode.boot(workdir, images=images.handed(), gpus=0) as plane:
         print("\nboot: " + ", ".join(f"{name} {seconds} s" for name, seconds in plane.boot_seconds.items()))
         plane.kubectl("create", "namespace", MODELS)
+        plane.add_nodes(FAKE_GPU_NODES)
         yield plane
 
 
@@ -170,7 +171,6 @@ def test_the_command_works_in_the_image(node: RealNode) -> None:
 
 def test_every_example_leads_to_what_the_demo_reservations(node: RealNode) -> None:
     """The API server asks the webhook through its ClusterIP; what is planned is told to pods on kwok's GPU nodes."""
-    node.add_nodes(FAKE_GPU_NODES)
     products = {row.gpu.product for row in FAKE_GPU_NODES}
     wait_until(lambda: len(node.get("gpupools")["items"]) == len(products), "the GPUPools of the fake nodes")
     demo, watch = Demo(node), PodWatch(node)
