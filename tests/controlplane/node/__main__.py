@@ -58,8 +58,9 @@ def _commands(arguments: list[str]) -> list[list[str]]:
     if arguments[:1] == ["--shell"]:
         return [arguments[1:]]
     files = [one for one in arguments if one.partition("::")[0].endswith(".py")]
-    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "e2e", *[one for one in arguments if one not in files]]
-    return [[*pytest, file] for file in files or _TESTS]
+    # -rP: what passing tests have measured is printed too.
+    pytest = [sys.executable, "-m", "pytest", "-q", "-rP", "-p", "no:cacheprovider", "-m", "e2e"]
+    return [[*pytest, *[one for one in arguments if one not in files], file] for file in files or _TESTS]
 
 
 def _in_a_sandbox(command: list[str], environment: dict[str, str]) -> int:
