@@ -123,14 +123,20 @@ def test_no_starts_at_all_leave_the_bounds_and_their_order_is_nothing(rows: list
     assert learn(learned.corrections, found).corrections == learned.corrections, "the same starts twice teach no more than once"
 
 
+HONEST = [seen(f"h{number}", "blue" if number % 2 else "green", GIB) for number in range(6)]
+
+
+def assert_not_moved(hostile: list[Seen]) -> None:
+    """Nothing is learned, or what the honest starts tell."""
+    found = added(*HONEST, *hostile)
+    assert found == 0 or abs(found - GIB) <= GIB // 3
+
+
 @given(st.lists(st.tuples(st.integers(0, 60), _residuals), max_size=60))
 @law(200)
 def test_one_trusted_namespace_moves_no_constant_alone(lies: list[tuple[int, int]]) -> None:
     """It can make its own votes stand against those of others; a constant that others do not agree with it cannot make."""
-    honest = [seen(f"h{number}", "blue" if number % 2 else "green", GIB) for number in range(6)]
-    hostile = [seen(f"x{number}", "evil", residual) for number, residual in lies]
-    found = added(*honest, *hostile)
-    assert found == 0 or abs(found - GIB) <= GIB // 3
+    assert_not_moved([seen(f"x{number}", "evil", residual) for number, residual in lies])
 
 
 @pytest.mark.parametrize("size", [-3 * GIB, 3 * GIB, 15 * GIB])
@@ -144,15 +150,12 @@ def test_nor_beside_somebody_s_one_outlier(size: int) -> None:
 @given(st.lists(st.tuples(st.integers(0, 5), _residuals), max_size=60))
 @law(200)
 def test_nor_by_starting_the_models_of_others_more_often(lies: list[tuple[int, int]]) -> None:
-    honest = [seen(f"h{number}", "blue" if number % 2 else "green", GIB) for number in range(6)]
-    hostile = [seen(f"h{number}", "evil", residual) for number, residual in lies]
-    found = added(*honest, *hostile)
-    assert found == 0 or abs(found - GIB) <= GIB // 3
+    assert_not_moved([seen(f"h{number}", "evil", residual) for number, residual in lies])
     for size in (-2 * GIB, 3 * GIB):
         evidence = [
-            Evidence(model=s.model, namespace=s.namespace, predicted_bytes=4 * GIB, observed_bytes=s.observed_bytes) for s in honest
+            Evidence(model=s.model, namespace=s.namespace, predicted_bytes=4 * GIB, observed_bytes=s.observed_bytes) for s in HONEST
         ]
-        evidence += [Evidence(model=s.model, namespace="evil", predicted_bytes=4 * GIB, observed_bytes=4 * GIB + size) for s in honest] * 4
+        evidence += [Evidence(model=s.model, namespace="evil", predicted_bytes=4 * GIB, observed_bytes=4 * GIB + size) for s in HONEST] * 4
         row = Correction(engine_minor="0.27", component="nonTorch", add_bytes=size, evidence=tuple(evidence))
         assert why_unsupported(row, ("blue", "green", "evil")) is not None
 
